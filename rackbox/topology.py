@@ -1,0 +1,206 @@
+"""What a config means: every machine with its NICs, MACs, addresses, names, volumes and services.
+
+All of it is derived by ``plan_topology`` from a ``Config`` alone, so two runs agree. Everything here is
+frozen data; later stages (render, plan, up, failover) read a ``Topology`` and never the YAML. What a
+provider can or cannot do is not in here: one config gives one topology everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Literal
+
+Role = Literal["gateway", "lb", "master", "worker", "gluster"]
+NetworkKind = Literal["lab", "management", "wan"]
+CheckType = Literal["tcp", "https"]
+
+MANAGEMENT = "mgmt"
+WAN = "wan"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One layer-2 segment. ``gateway`` is the gateway machine's address on it (lab networks) or the host's
+    end (WAN); ``client`` is the address at which the client's place (the lab's namespace, or the host) stands
+    on it, None where it does not stand."""
+
+    name: str
+    kind: NetworkKind
+    cidr: IPv4Network
+    gateway: IPv4Address | None
+    client: IPv4Address | None
+
+    @property
+    def broadcast(self) -> IPv4Address:
+        return self.cidr.broadcast_address
+
+    @property
+    def netmask(self) -> IPv4Address:
+        return self.cidr.netmask
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """A network interface. In the guest it carries the network's name (matched by MAC, never by bus position).
+
+    ``dhcp``: the address is served by the gateway's dnsmasq from a reservation; otherwise cloud-init sets it.
+    ``default_route``: the guest's default route leaves here.
+    """
+
+    network: str
+    mac: str
+    address: IPv4Interface
+    dhcp: bool
+    default_route: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A named volume of a machine: an LVM volume in VMs, a directory of its own in system containers."""
+
+    name: str
+    mount: str
+    size_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine, as data. ``nics[0]`` is always the management NIC. ``index`` counts from 1 within the role."""
+
+    name: str
+    fqdn: str
+    role: Role
+    index: int
+    cpus: int
+    memory_mib: int
+    nics: tuple[Nic, ...]
+    volumes: tuple[Volume, ...]
+
+    @property
+    def management(self) -> Nic:
+        return self.nics[0]
+
+    @property
+    def lab_nics(self) -> tuple[Nic, ...]:
+        return tuple(nic for nic in self.nics if nic.network not in (MANAGEMENT, WAN))
+
+    @property
+    def address(self) -> IPv4Address:
+        """The machine's address on its (first) lab network: the one its name resolves to."""
+        return self.lab_nics[0].address.ip
+
+    def nic(self, network: str) -> Nic:
+        return next(nic for nic in self.nics if nic.network == network)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How HAProxy asks a backend whether it is well. ``path`` and ``status`` are for ``https``."""
+
+    type: CheckType
+    path: str
+    interval_ms: int
+    fast_interval_ms: int
+    fall: int
+    rise: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    name: str
+    address: IPv4Address
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One load-balanced TCP service on the floating IP, passed through (TLS ends at the backend).
+
+    ``name`` is also a DNS name (``etcd.kube.demo``) for the floating IP. ``host_port`` is the preferred port of
+    the forwarder on the host's 127.0.0.1, 0 = none. Timeouts are milliseconds.
+    """
+
+    name: str
+    port: int
+    backends: tuple[Backend, ...]
+    check: Check
+    connect_timeout_ms: int
+    stream_timeout_ms: int
+    host_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class FloatingIp:
+    address: IPv4Interface
+    network: str
+    name: str
+    fqdn: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBalancer:
+    """The balancer pair's settings. Times are milliseconds. ``ha`` names the stack that keeps the floating IP."""
+
+    ha: str
+    floating_ip: FloatingIp
+    token_ms: int
+    consensus_ms: int
+    monitor_ms: int
+    stats_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class DnsRecord:
+    """A name and the address it stands for; forward and reverse (``ptr``) are both served."""
+
+    name: str
+    address: IPv4Address
+    ptr: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failover:
+    """Probe settings and budgets. ``budgets_ms`` maps a scenario's name to its largest allowed outage."""
+
+    probe_interval_ms: int
+    probe_timeout_ms: int
+    budgets_ms: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The whole lab. ``nodes`` are ordered gateway, lb, master, gluster, worker: the order in which they help
+    each other up, though any order works."""
+
+    lab: str
+    domain: str
+    os: str
+    uplink: Literal["none", "nat"]
+    dns_upstream: tuple[IPv4Address, ...]
+    networks: tuple[Network, ...]
+    nodes: tuple[Node, ...]
+    load_balancer: LoadBalancer | None
+    services: tuple[Service, ...]
+    dns: tuple[DnsRecord, ...]
+    gluster_volume: str | None
+    gluster_mount: str
+    failover: Failover
+
+    def network(self, name: str) -> Network:
+        return next(network for network in self.networks if network.name == name)
+
+    def node(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
+
+    def by_role(self, role: Role) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.role == role)
+
+    @property
+    def lab_networks(self) -> tuple[Network, ...]:
+        return tuple(network for network in self.networks if network.kind == "lab")
+
+    @property
+    def client_network(self) -> Network:
+        """The one network on which clients stand (the dmz)."""
+        return next(network for network in self.lab_networks if network.client is not None)
