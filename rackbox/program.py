@@ -1,0 +1,140 @@
+"""``./lab TASK``: Invoke's own program with our tasks built in and the exit codes of the command line's contract.
+
+Entry point: ``main()``. It finds and runs a task; what a task does is in ``tasks.py``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from invoke.collection import Collection
+from invoke.exceptions import Exit, ParseError
+from invoke.program import Program
+from invoke.util import helpline
+
+from rackbox import __version__
+from rackbox.errors import EXIT_INTERRUPTED
+from rackbox.task import UsageError, before_double_dash, check_core_options, usage_exit
+
+HELP_END = """
+Options after a task: --help explains them, --lab FILE chooses the lab (default: $RACKBOX_LAB, else
+config/default.yaml), --json prints JSON and nothing else. What follows `--` is passed on untouched.
+
+  ./lab doctor                     what this computer can run, and what is missing
+  ./lab up                         boots the default lab
+  ./lab failover-test --list       what can be broken
+  ./lab ssh lb1 -- crm_mon -1      a command in a machine
+
+Exit codes: 0 well, 1 not, 2 not known, 3 could not run (usage, config, missing tool), 130 interrupted.
+"""
+
+
+TASK_HELP = "`./lab TASK --help` shows a task's options"
+
+
+class RackboxProgram(Program):
+    """Invoke's program, except that: a usage error exits 3 and names what may have been meant, an interrupt exits
+    130, and core options that would not do what they seem to say are refused."""
+
+    def __init__(self, namespace: Collection) -> None:
+        super().__init__(version=__version__, namespace=namespace, name="rackbox", binary="./lab")
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        words = list(sys.argv if argv is None else argv)
+        with self._usage_errors():
+            check_core_options(words[1:])
+            super().parse_core(_help_first(words))
+        # Invoke switches bytecode caching off, which would have every command compile our modules again.
+        sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+
+    def parse_tasks(self) -> None:
+        with self._usage_errors():
+            try:
+                super().parse_tasks()
+            except ValueError as error:  # Invoke casts an option's value and lets int()'s own error through
+                raise UsageError(f"an option wants a whole number: {error}", TASK_HELP) from error
+
+    def parse_cleanup(self) -> None:
+        with self._usage_errors():
+            super().parse_cleanup()
+
+    def execute(self) -> None:
+        with self._usage_errors():
+            super().execute()
+
+    def print_help(self) -> None:
+        print("Usage: ./lab TASK [--option …] [-- ARGUMENT …]\n\nTasks:\n")
+        self.print_columns([(name, helpline(self.collection[name])) for name in self._names()])
+        print(HELP_END.lstrip("\n").rstrip())
+
+    def print_task_help(self, name: str) -> None:
+        context = self.parser.contexts[name]
+        places = "".join(f" {argument.name.upper()}" for argument in context.positional_args)
+        print(f"Usage: ./lab {name}{places} [--option …]\n\n{helpline(self.collection[name])}\n\nOptions:\n")
+        self.print_columns(context.help_tuples())
+
+    def _names(self) -> list[str]:
+        """Every task by the shortest name that it is called by: a collection's default by the collection's."""
+        return sorted(self.collection.collections.keys() | self.collection.task_names.keys() - self._defaults())
+
+    def _defaults(self) -> set[str]:
+        return {f"{name}.{sub.default}" for name, sub in self.collection.collections.items() if sub.default}
+
+    @contextmanager
+    def _usage_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except UsageError as error:
+            usage_exit(error)
+        except ParseError as error:
+            usage_exit(self._explain(error))
+        except KeyboardInterrupt as error:
+            raise Exit("rackbox: interrupted", code=EXIT_INTERRUPTED) from error
+
+    def _explain(self, error: ParseError) -> UsageError:
+        """The same error in our words, with the nearest known names."""
+        message = str(error)
+        task = error.context.name if error.context is not None and error.context.name else ""
+        where = f"{task}: " if task else ""
+        hint = f"`./lab {task} --help` shows its options" if task else "`./lab` alone lists the tasks"
+        if match := re.fullmatch(r"No idea what '(.*)' is!", message, re.DOTALL):
+            unknown = match[1]
+            if unknown.startswith("-"):
+                flags = error.context.flags.keys() if error.context is not None and task else ()
+                return UsageError(f"{where}no such option: {unknown}", _meant(unknown, flags) or hint)
+            return UsageError(f"no such task: {unknown}", _meant(unknown, self._names()) or hint)
+        if match := re.fullmatch(r"Flag <Argument: (\S+).*> needed value and was not given one!", message):
+            return UsageError(f"{where}--{match[1]} wants a value", hint)
+        if match := re.fullmatch(r"'\S+' did not receive required positional arguments: (.*)", message):
+            return UsageError(f"{where}missing: {match[1].replace(chr(39), '').upper()}", hint)
+        return UsageError(f"{where}{message}", hint)
+
+
+def _help_first(words: list[str]) -> list[str]:
+    """``--help`` put before the task: behind it, Invoke takes it for the value of a missing argument (a node's name)."""
+    mine = before_double_dash(words[1:])
+    tasks = [word for word in mine if not word.startswith("-")]
+    return [words[0], "--help", *tasks[:1]] if {"-h", "--help"} & set(mine) else words
+
+
+def _meant(unknown: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(unknown, list(known), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
+def main() -> None:
+    """Run the command line that this process was started with; never returns."""
+    try:
+        import tasks  # the project's own, beside this package
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    RackboxProgram(tasks.namespace).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The tasks: a switchboard. Each parses its options, calls one function and returns that function's exit code.
+
+``./lab TASK`` runs one after setting up what is missing; ``invoke TASK`` does inside the environment.
+Modules are imported by the task that needs them, so that each command starts as fast as it can.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from invoke.collection import Collection
+from invoke.context import Context
+
+from rackbox.task import after_double_dash, command, lab_file, path_or_none
+
+
+@command(provider="ask only whether this one can run")
+def doctor(_: Context, provider: str = "lxc", json: bool = False) -> int:
+    """Show what this computer can run, what is missing, and how to get it."""
+    from rackbox import doctor
+
+    return doctor.command(provider, json)
+
+
+@command()
+def plan(_: Context, lab: str = "", json: bool = False, out: str = "") -> int:
+    """Show the lab that a config means: machines, addresses, names. Makes nothing."""
+    from rackbox import show
+
+    return show.plan_command(lab_file(lab), json, path_or_none(out))
+
+
+@command(to="write the files into this directory (default: the lab's own)")
+def render(_: Context, lab: str = "", to: str = "") -> int:
+    """Write every file that the lab is made from. Needs no hypervisor."""
+    from rackbox import show
+
+    return show.render_command(lab_file(lab), path_or_none(to))
+
+
+@command(name="build", default=True, os="which release", if_changed="only if its inputs have changed since the box")
+def build_image(_: Context, os: str = "debian-13", provider: str = "lxc", if_changed: bool = False) -> int:
+    """Build the base box with Packer, boot it once to prove it, and keep it."""
+    from rackbox import image
+
+    return image.command(os, provider, if_changed)
+
+
+@command(resume="go on with the machines that an earlier `up` left unfinished")
+def up(_: Context, lab: str = "", provider: str = "", resume: bool = False) -> int:
+    """Boot the lab, all machines at once; builds the box first if there is none. Safe to run again."""
+    from rackbox import up
+
+    return up.command(lab_file(lab), provider, resume)
+
+
+@command()
+def status(_: Context, lab: str = "", json: bool = False, out: str = "") -> int:
+    """Show the health of each machine and service, and one verdict (exit 0 healthy, 1 not)."""
+    from rackbox import status
+
+    return status.command(lab_file(lab), json, path_or_none(out))
+
+
+@command(
+    iterable=["scenario"],
+    scenario="run this one (may be given again; default: all that suit the lab)",
+    repeat="how many times each",
+    list="show the scenarios and their budgets",
+    judge="compute the verdict of an earlier run again, from its history",
+)
+def failover_test(
+    _: Context,
+    scenario: list[str],
+    lab: str = "",
+    repeat: int = 1,
+    list_: bool = False,
+    judge: str = "",
+    json: bool = False,
+    out: str = "",
+) -> int:
+    """Break the lab on purpose, measure what a client saw, heal it (exit 0 held, 1 over budget, 2 unknown)."""
+    from rackbox import failover
+
+    return failover.command(lab_file(lab), scenario, repeat, list_, judge, json, path_or_none(out))
+
+
+@command(node="the machine's name")
+def ssh(_: Context, node: str, lab: str = "") -> int:
+    """Log in to a machine, or run the command after `--` there."""
+    from rackbox import ssh
+
+    return ssh.command(lab_file(lab), node, after_double_dash(sys.argv))
+
+
+@command()
+def shell(_: Context, lab: str = "") -> int:
+    """Open a shell where the lab's clients stand, or run the command after `--` there."""
+    from rackbox import ssh
+
+    return ssh.shell(lab_file(lab), after_double_dash(sys.argv))
+
+
+@command(keep="stop the machines but keep them, to be started again by `up`")
+def down(_: Context, lab: str = "", keep: bool = False) -> int:
+    """Remove all that `up` made."""
+    from rackbox import down
+
+    return down.command(lab_file(lab), keep)
+
+
+@command(name="test", e2e="real machines, too (needs root, builds the box if there is none)")
+def run_tests(_: Context, e2e: bool = False) -> int:
+    """Run the project's own tests; what follows `--` goes to pytest."""
+    from rackbox import selftest
+
+    return selftest.command(e2e, after_double_dash(sys.argv))
+
+
+namespace = Collection(doctor, plan, render, up, status, failover_test, ssh, shell, down, run_tests)
+namespace.add_collection(Collection("image", build_image))
