@@ -116,7 +116,7 @@ class RackboxProgram(Program):
 
 
 def _help_first(words: list[str]) -> list[str]:
-    """``--help`` put before the task: behind it, Invoke takes it for the value of a missing argument (a node's name)."""
+    """``--help`` put before the task: behind it, Invoke takes it for a missing argument's value (a node's name)."""
     mine = before_double_dash(words[1:])
     tasks = [word for word in mine if not word.startswith("-")]
     return [words[0], "--help", *tasks[:1]] if {"-h", "--help"} & set(mine) else words

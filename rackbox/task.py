@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -85,7 +85,7 @@ def check_core_options(argv: Sequence[str]) -> None:
 
 
 def command(
-    *, name: str | None = None, default: bool = False, iterable: Iterable[str] = (), **help: str
+    *, name: str | None = None, default: bool = False, iterable: Sequence[str] = (), **help: str
 ) -> Callable[[Callable[..., int | None]], Task[Any]]:
     """An Invoke task from a function. ``help`` explains its own options; those in ``HELP`` are known."""
 
@@ -96,10 +96,15 @@ def command(
             if code != EXIT_OK:
                 raise Exit(code=code)
 
-        options = {parameter.rstrip("_") for parameter in inspect.signature(function).parameters}
-        known = {option: text for option, text in HELP.items() if option in options}
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        options = {parameter.name for parameter in parameters}
         made: Task[Any] = task(
-            name=name, default=default, iterable=list(iterable), help={**known, **help}, auto_shortflags=False
+            name=name,
+            default=default,
+            iterable=list(iterable),
+            positional=[p.name for p in parameters if p.default is p.empty and p.name not in iterable],
+            help={**{option: text for option, text in HELP.items() if option in options}, **help},
+            auto_shortflags=False,
         )(body)
         return made
 

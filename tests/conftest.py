@@ -1,0 +1,70 @@
+"""What all tests share: which tiers run, and the guard that keeps the fast ones fast and harmless.
+
+Tiers: unit, golden, shell and linters run always; ``consumer`` and ``e2e`` with ``--e2e`` (or when named by ``-m``).
+A test without a mark that allows it may start no program and open no socket: it would be slow, or act on this computer.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from typing import Any, NoReturn
+
+import pytest
+
+ACTING_TIERS = ("consumer", "e2e")
+MAY_START_PROGRAMS = ("subprocess", "shell", "linter", *ACTING_TIERS)
+MAY_OPEN_SOCKETS = ("loopback", *ACTING_TIERS)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--e2e", action="store_true", help="run the consumer and e2e tiers, too (real machines, as root)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:  # a folder is a tier
+        for tier in ("consumer", "e2e", "shell"):
+            if f"/tests/{tier}/" in item.path.as_posix():
+                item.add_marker(tier)
+    if config.getoption("--e2e") or config.getoption("-m"):
+        return
+    chosen = [item for item in items if not any(item.get_closest_marker(tier) for tier in ACTING_TIERS)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+@pytest.fixture(autouse=True)
+def _harmless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any program or socket raises, unless the test's mark allows it. What the user has set up does not count."""
+    for name in ("RACKBOX_LAB", "RACKBOX_HOME", "INVOKE_RUNTIME_CONFIG"):
+        if request.node.get_closest_marker("e2e") is None:
+            monkeypatch.delenv(name, raising=False)
+    if not any(request.node.get_closest_marker(mark) for mark in MAY_START_PROGRAMS):
+        monkeypatch.setattr(subprocess, "Popen", _ForbiddenPopen)
+        for call in ("system", "fork", "execv", "execve", "posix_spawn"):
+            monkeypatch.setattr(os, call, _forbid("starts a program"))
+    if not any(request.node.get_closest_marker(mark) for mark in MAY_OPEN_SOCKETS):
+        monkeypatch.setattr(socket.socket, "connect", _forbid("opens a connection"))
+        monkeypatch.setattr(socket.socket, "bind", _forbid("binds a socket"))
+
+
+class Forbidden(AssertionError):
+    """A unit test did what only a marked test may do."""
+
+
+class _ForbiddenPopen(subprocess.Popen[Any]):
+    """A class still, since libraries take it as a base."""
+
+    def __init__(self, args: Any, *_: Any, **__: Any) -> None:
+        raise Forbidden(f"a unit test starts a program: {args}")
+
+    def __del__(self, *_: Any) -> None:
+        """The real one would miss what its constructor has not set."""
+
+
+def _forbid(what: str) -> Any:
+    def forbidden(*args: Any, **_: Any) -> NoReturn:
+        raise Forbidden(f"a unit test {what}: {args[1:] or args}")
+
+    return forbidden
