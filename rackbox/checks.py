@@ -1,0 +1,200 @@
+"""What a config must be beyond each key for itself: counts, references, names and ports that meet only here.
+
+``check_config`` is the entry point: pure, all problems at once. Addresses are ``addresses``' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rackbox.errors import Problem
+from rackbox.roles import ROLE_FACTS, ROLES, RoleFacts
+
+if TYPE_CHECKING:
+    from rackbox.config import Config, RoleNodes, ServiceConfig
+    from rackbox.yamlfile import KeyPath
+
+# HAProxy binds every address of its machine (it must be able to before it holds the floating IP): sshd, Corosync and
+# Pacemaker are there already.
+PORTS_TAKEN = {22: "sshd", 2224: "pcsd", 3121: "pacemaker_remoted"}
+MANAGEMENT_PREFIX_MAX = 20
+
+
+def check_config(config: Config) -> list[Problem]:
+    """Everything that is wrong with how the keys of ``config`` fit together."""
+    found = [
+        *_networks(config),
+        *_roles(config),
+        *_names(config),
+        *_load_balancer(config),
+        *_services(config),
+        *_storage(config),
+    ]
+    return [config.problem(path, text) for path, text in found]
+
+
+Found = Iterator[tuple["KeyPath", str]]
+
+
+def _networks(config: Config) -> Found:
+    if not config.networks:
+        yield ("networks",), "must name at least one network; got none"
+    if config.client_network is not None and config.client_network not in config.networks:
+        yield ("client_network",), f"must be one of {_list(config.networks)}; got {config.client_network}"
+    if config.management.prefixlen > MANAGEMENT_PREFIX_MAX:
+        text = f"must be /{MANAGEMENT_PREFIX_MAX} or larger (256 addresses a role); got {config.management}"
+        yield ("management",), text
+    places: list[tuple[KeyPath, str]] = [(("management",), "management"), (("wan",), "wan")]
+    places += [(("networks", name, "cidr"), name) for name in config.networks]
+    cidrs = [config.management, config.wan, *(network.cidr for network in config.networks.values())]
+    order = sorted(range(len(cidrs)), key=lambda at: (int(cidrs[at].network_address), cidrs[at].prefixlen))
+    # Sorted by start, two networks overlap exactly if one overlaps the farthest-reaching one before it: no n².
+    widest = order[0]
+    for at in order[1:]:
+        if cidrs[at].overlaps(cidrs[widest]):
+            later, earlier = max(at, widest), min(at, widest)
+            text = f"must not overlap {places[earlier][1]} ({cidrs[earlier]}); got {cidrs[later]}"
+            yield places[later][0], text
+        if cidrs[at].broadcast_address > cidrs[widest].broadcast_address:
+            widest = at
+    for name, network in config.networks.items():
+        for first, last in network.reserved:
+            if first not in network.cidr or last not in network.cidr:
+                yield ("networks", name, "reserved"), f"must be inside of {network.cidr}; got {first}-{last}"
+
+
+def _roles(config: Config) -> Found:
+    for facts in ROLES:
+        nodes = config.nodes.of(facts.role)
+        if nodes is None:
+            if not facts.allows(0):
+                yield ("nodes", facts.role), f"must be there, {facts.rule}; got nothing"
+            continue
+        yield from _role_counts(facts, nodes)
+        yield from _role_place(config, facts, nodes)
+        yield from _role_volumes(facts, nodes)
+
+
+def _role_counts(facts: RoleFacts, nodes: RoleNodes) -> Found:
+    count = facts.count_of(nodes)
+    here: KeyPath = ("nodes", facts.role)
+    said_by = next((key for key in ("count", "names", "addresses") if getattr(nodes, key) is not None), "count")
+    if not facts.allows(count):
+        yield (*here, said_by), f"must be {facts.rule}; got {count}"
+    for key in ("names", "addresses"):
+        given = getattr(nodes, key)
+        if given is not None and key != said_by and len(given) != count:
+            yield (*here, key), f"must be {count}, as many as {said_by} says; got {len(given)}"
+
+
+def _role_place(config: Config, facts: RoleFacts, nodes: RoleNodes) -> Found:
+    here: KeyPath = ("nodes", facts.role)
+    if not facts.network:
+        for key in ("network", "first_address", "addresses"):
+            value = getattr(nodes, key)
+            if value is not None:
+                shown = value if key != "addresses" else _list(value)
+                hint = "its addresses are networks.<name>.gateway"
+                yield (*here, key), f"must not be given: the {facts.role} stands on every network, {hint}; got {shown}"
+        return
+    network = facts.network_of(config)
+    if network not in config.networks:
+        yield (*here, "network"), f"must be one of {_list(config.networks)}; got {network}"
+    if nodes.addresses is not None and nodes.first_address is not None:
+        yield (*here, "first_address"), f"must not be given beside addresses; got {nodes.first_address}"
+
+
+def _role_volumes(facts: RoleFacts, nodes: RoleNodes) -> Found:
+    mounts = {volume.mount: volume.name for volume in facts.volumes if volume.name not in nodes.volumes}
+    own = {volume.name: volume.mount for volume in facts.volumes}
+    for name, volume in nodes.volumes.items():
+        here: KeyPath = ("nodes", facts.role, "volumes", name)
+        mount = volume.mount or own.get(name)
+        if mount is None:
+            yield (*here, "mount"), "must be given; got nothing"
+        elif mount in mounts:
+            yield (*here, "mount"), f"must be another path: {mounts[mount]} is there; got {mount}"
+        else:
+            mounts[mount] = name
+
+
+def _names(config: Config) -> Found:
+    """Every name in the lab's domain stands for one thing."""
+    owners: dict[str, str] = {}
+    for facts in ROLES:
+        nodes = config.nodes.of(facts.role)
+        written = nodes is not None and nodes.names is not None
+        for index, name in enumerate(facts.names_of(nodes)):
+            path: KeyPath = ("nodes", facts.role, "names", index) if written else ("nodes", facts.role)
+            if name in owners:
+                yield path, f"must be unique; {name} is {owners[name]} already; got {name}"
+            owners.setdefault(name, f"a {facts.role}" if facts.role != "lb" else "an lb")
+    if config.nodes.lb is None:
+        return
+    vip = config.balancer.name
+    if vip in owners:
+        yield ("load_balancer", "name"), f"must be unique; {vip} is {owners[vip]} already; got {vip}"
+    owners.setdefault(vip, "the floating IP")
+    for index, service in enumerate(config.services):
+        if service.name in owners:
+            text = f"must be unique; {service.name} is {owners[service.name]} already; got {service.name}"
+            yield ("load_balancer", "services", index, "name"), text
+        owners.setdefault(service.name, "a service")
+
+
+def _load_balancer(config: Config) -> Found:
+    balancer = config.load_balancer
+    if balancer is None:
+        return
+    if ROLE_FACTS["lb"].count_of(config.nodes.lb) == 0:
+        yield ("load_balancer",), "must come with two machines to run on (nodes.lb); got none"
+    if balancer.stats_port in PORTS_TAKEN:
+        taken = PORTS_TAKEN[balancer.stats_port]
+        yield ("load_balancer", "stats_port"), f"must be another port: {taken} has it; got {balancer.stats_port}"
+
+
+def _services(config: Config) -> Found:
+    ports = {**PORTS_TAKEN, config.balancer.stats_port: "the statistics page"}
+    host_ports: dict[int, str] = {}
+    for index, service in enumerate(config.services):
+        here: KeyPath = ("load_balancer", "services", index)
+        if service.port in ports:
+            yield (*here, "port"), f"must be another port: {ports[service.port]} has it; got {service.port}"
+        ports.setdefault(service.port, service.name)
+        yield from _host_port(here, service, host_ports)
+        count = ROLE_FACTS[service.backend].count_of(config.nodes.of(service.backend))
+        if count == 0:
+            yield (*here, "backend"), f"must be a role that the lab has; got {service.backend}"
+        check = service.check
+        if check.type == "https" and check.path is None:
+            yield (*here, "check", "path"), "must be given for https; got nothing"
+        if check.type == "tcp" and check.path is not None:
+            yield (*here, "check", "path"), f"must not be given for tcp; got {check.path}"
+        if check.fast_interval > check.interval:
+            text = f"must be at most interval ({check.interval}ms); got {check.fast_interval}ms"
+            yield (*here, "check", "fast_interval"), text
+
+
+def host_port_of(service: ServiceConfig) -> int:
+    """The port on the host's 127.0.0.1 that leads to ``service``; 0 for none."""
+    return service.port + 10_000 if service.host_port is None else service.host_port
+
+
+def _host_port(here: KeyPath, service: ServiceConfig, taken: dict[int, str]) -> Found:
+    port = host_port_of(service)
+    if port > 65535:
+        yield (*here, "host_port"), f"must be given, or 0 for none: 10000 + {service.port} is no port; got {port}"
+    elif port in taken:
+        yield (*here, "host_port"), f"must be another port: {taken[port]} has it; got {port}"
+    elif port:
+        taken[port] = service.name
+
+
+def _storage(config: Config) -> Found:
+    if config.gluster is not None and ROLE_FACTS["gluster"].count_of(config.nodes.gluster) == 0:
+        yield ("gluster",), "must come with machines to run on (nodes.gluster); got none"
+
+
+def _list(items: object) -> str:
+    return ", ".join(str(item) for item in items) if isinstance(items, (tuple, list, dict)) else str(items)

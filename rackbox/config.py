@@ -1,0 +1,330 @@
+"""What the user wrote: the keys of a lab's YAML file, typed, with defaults. Nothing is derived here.
+
+``load_config`` reads and checks a file; ``topology.plan_topology`` then works out what it means. Every key's
+``description`` ends up in ``config/schema.json`` (``json_schema``), where editors show it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from rackbox.config_errors import explain, without_bad_keys
+from rackbox.errors import ConfigError, Problem
+from rackbox.fields import (
+    ADDRESS,
+    CIDR,
+    DOMAIN,
+    MOUNT,
+    PORT,
+    RANGES,
+    URL_PATH,
+    AddressRange,
+    choice,
+    duration_between,
+    label,
+    size_between,
+    whole,
+)
+from rackbox.topology import CheckType, Role, plan_topology
+from rackbox.yamlfile import KeyPath, YamlFile, dotted, load_yaml
+
+# Open lists: a new operating system, provider or balancer stack is a name here and one file where its kind lives.
+OPERATING_SYSTEMS = ("debian-13",)
+PROVIDERS = ("auto", "lxc", "libvirt", "virtualbox")
+HA_STACKS = ("pacemaker",)
+
+# The service that a lab with masters has unless it lists its own. The check is *serializable*: it asks the member
+# itself, so that an election, during which every plain /health fails, does not empty the backend.
+ETCD: dict[str, Any] = {
+    "name": "etcd",
+    "port": 2379,
+    "backend": "master",
+    "check": {"type": "https", "path": "/health?serializable=true"},
+}
+# Largest outage, in ms, that a client may see in the shipped scenarios; a lab's `failover.budgets` goes over it.
+BUDGETS_MS = {"haproxy-killed": 500, "holder-powered-off": 2_500, "etcd-leader-powered-off": 2_000}
+
+LAB_NAME_MAX = 20  # namespaces, boxes and directories are called rackbox-<lab>…
+NETWORK_NAME_MAX = 15  # IFNAMSIZ - 1 of Linux: networks' names are the interfaces' names inside the machines
+NODES_MAX = 20_000
+# mgmt and wan are ours; lo is the loopback; all and default are directories of /proc/sys/net/ipv4/conf.
+NETWORK_NAMES_TAKEN = ("mgmt", "wan", "lo", "all", "default")
+VOLUME_NAMES_TAKEN = ("root", "home", "opt", "tmp", "usr", "var", "swap")  # the box's own logical volumes
+
+NetworkName = Annotated[str, label(NETWORK_NAME_MAX, letter_first=True, reserved=NETWORK_NAMES_TAKEN)]
+OptionalNetworkName = Annotated[str | None, label(NETWORK_NAME_MAX).optional()]
+MachineName = Annotated[str, label(reserved=("localhost",))]
+DnsLabel = Annotated[str, label()]
+VolumeName = Annotated[str, label(32, letter_first=True, reserved=VOLUME_NAMES_TAKEN)]
+OptionalAddress = Annotated[IPv4Address | None, ADDRESS.optional()]
+
+
+def key(default: Any, description: str) -> Any:
+    """A key that may be left out. ``default`` is written as a user would write it and read by the same rule."""
+    return Field(default=default, description=description)
+
+
+class Section(BaseModel):
+    """A mapping of the file: unknown keys are errors, and nothing can change it afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_all_defaults(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
+class Dns(Section):
+    upstream: tuple[Annotated[IPv4Address, ADDRESS], ...] = key(
+        (), "Name servers that the gateway asks about names outside of the lab."
+    )
+
+
+class NetworkConfig(Section):
+    cidr: Annotated[IPv4Network, CIDR] = Field(description="The network, such as 192.168.4.0/24.")
+    gateway: OptionalAddress = key(None, "The gateway's address on it. Default: the last one (.254 of a /24).")
+    reserved: Annotated[tuple[AddressRange, ...], RANGES] = key(
+        [], "Addresses kept free of machines: a-b, or a list. For service load balancers, by-hand experiments …"
+    )
+
+
+class VolumeConfig(Section):
+    size: Annotated[int, size_between("64M", "16T")] = Field(description="Its size at first, such as 2G.")
+    mount: Annotated[str | None, MOUNT.optional()] = key(None, "Where it is mounted. The role's own volumes know.")
+
+
+class RoleNodes(Section):
+    """The machines of one role."""
+
+    count: Annotated[int | None, whole(0, NODES_MAX).optional()] = key(
+        None,
+        "How many. Default: as many as `names` or `addresses`, else gateway 1, lb 2, master 3, gluster 3, worker 2.",
+    )
+    names: tuple[MachineName, ...] | None = key(None, "Their names. Default: the role and a number (master1).")
+    network: OptionalNetworkName = key(None, "The network on which they stand.")
+    cpus: Annotated[int | None, whole(1, 256).optional()] = key(None, "Processors of each.")
+    memory: Annotated[int | None, size_between("128M", "1T").optional()] = key(
+        None, "Memory of each, such as 512M or 2G."
+    )
+    first_address: OptionalAddress = key(None, "Address of the first; the others follow.")
+    addresses: tuple[Annotated[IPv4Address, ADDRESS], ...] | None = key(None, "Or: every machine's address, in order.")
+    volumes: Mapping[VolumeName, VolumeConfig] = key({}, "More volumes, or other sizes of the role's own.")
+
+
+class Nodes(Section):
+    """Which roles there are. A role that is not named is not in the lab."""
+
+    gateway: RoleNodes | None = key(None, "DHCP, DNS, NAT and routes of the lab: exactly one, always.")
+    lb: RoleNodes | None = key(None, "Load balancers: a pair that shares the floating IP.")
+    master: RoleNodes | None = key(None, "etcd and, later, the Kubernetes control plane: an odd number.")
+    gluster: RoleNodes | None = key(None, "Storage: a multiple of three.")
+    worker: RoleNodes | None = key(None, "Where the containers run.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_is_wanted(cls, value: Any) -> Any:
+        """``worker:`` with nothing behind it asks for workers as they come; only a missing key means none."""
+        return (
+            {name: {} if role is None else role for name, role in value.items()} if isinstance(value, dict) else value
+        )
+
+    def of(self, role: Role) -> RoleNodes | None:
+        found: RoleNodes | None = getattr(self, role)
+        return found
+
+
+class Corosync(Section):
+    # Corosync's own 1 s token (3 s since 3.0) is for data centres; on one computer a packet takes microseconds and
+    # only a busy scheduler delays it. Every ms here is a ms of every power cut's outage.
+    token: Annotated[int, duration_between("100ms", "60s")] = key("600ms", "Silence after which a node counts as lost.")
+    # corosync.conf(5): with two nodes, consensus may be below token as long as it is above join (50 ms).
+    consensus: Annotated[int, duration_between("60ms", "60s")] = key(
+        "300ms", "Longest wait for agreement on who is left."
+    )
+
+
+class CheckConfig(Section):
+    type: Annotated[CheckType | None, choice("tcp", "https").optional()] = key(
+        None, "tcp: the port answers. https: GET `path` says 200. Default: https where a path is given, else tcp."
+    )
+    path: Annotated[str | None, URL_PATH.optional()] = key(None, "What https asks for.")
+    # 500 ms × fall 2 finds a dead backend within about a second; the fast interval counts while it is in doubt.
+    interval: Annotated[int, duration_between("10ms", "1h")] = key("500ms", "Between checks of a backend that is well.")
+    fast_interval: Annotated[int, duration_between("10ms", "1h")] = key(
+        "100ms", "Between checks while its state changes."
+    )
+    fall: Annotated[int, whole(1, 100)] = key(2, "Failed checks until it is taken out.")
+    rise: Annotated[int, whole(1, 100)] = key(2, "Good checks until it is back.")
+
+
+class ServiceConfig(Section):
+    name: DnsLabel = Field(description="Its name; <name>.<domain> stands for the floating IP.")
+    port: Annotated[int, PORT] = Field(description="The port on the floating IP.")
+    backend: Annotated[Role, choice("master", "gluster", "worker")] = Field(description="The role that serves it.")
+    backend_port: Annotated[int | None, PORT.optional()] = key(None, "The port on the machines. Default: the same.")
+    check: CheckConfig = key({}, "How a backend shows that it is well.")
+    # On a lab's network a connection stands within a millisecond or not at all; short, so that the next one is tried.
+    connect_timeout: Annotated[int, duration_between("10ms", "1m")] = key(
+        "300ms", "Longest wait for a backend's TCP answer."
+    )
+    # Watches and `logs -f` are silent for hours; the usual 20-50 s cut them.
+    stream_timeout: Annotated[int, duration_between("1s", "30d")] = key("24h", "Longest silence on a connection.")
+    host_port: Annotated[int | None, whole(0, 65535).optional()] = key(
+        None, "Port on the host's 127.0.0.1 that leads here, 0 for none. Default: 10000 + port."
+    )
+
+
+class LoadBalancerConfig(Section):
+    ha: Annotated[str, choice(*HA_STACKS)] = key("pacemaker", "What keeps the floating IP on a living balancer.")
+    floating_ip: OptionalAddress = key(None, "In the balancers' network. Default: its address .20.")
+    name: DnsLabel = key("vip", "The floating IP's DNS name.")
+    corosync: Corosync = key({}, "How fast a lost balancer is noticed.")
+    # A SIGKILLed HAProxy is seen by this and nothing else, so it is most of that scenario's outage.
+    monitor: Annotated[int, duration_between("100ms", "10m")] = key(
+        "500ms", "Between looks at HAProxy and the floating IP."
+    )
+    stats_port: Annotated[int, PORT] = key(8404, "HAProxy's statistics page (password in the lab's secrets).")
+    services: tuple[ServiceConfig, ...] | None = key(
+        None, "What is balanced. Default: etcd (2379), if there are masters. A list replaces the default."
+    )
+
+
+class Gluster(Section):
+    volume: DnsLabel = key("shared", "The name of the replicated volume.")
+    mount: Annotated[str, MOUNT] = key("/mnt/shared", "Where workers mount it.")
+
+
+class Probe(Section):
+    # Half of it is the mean error of every outage that is measured; 20 ms costs a few % of one core.
+    interval: Annotated[int, duration_between("1ms", "10s")] = key(
+        "20ms", "Between probes: the resolution of every figure."
+    )
+    timeout: Annotated[int, duration_between("10ms", "1m")] = key("1s", "Longest wait for one probe's answer.")
+
+
+class FailoverConfig(Section):
+    probe: Probe = key({}, "How a client's view is sampled.")
+    budgets: Mapping[DnsLabel, Annotated[int, duration_between("1ms", "1h")]] = key(
+        {}, "Largest allowed outage of each scenario, over the defaults (`invoke failover-test --list`)."
+    )
+
+
+class Config(Section):
+    """One lab."""
+
+    name: Annotated[str, label(LAB_NAME_MAX, letter_first=True)] = Field(description="The lab's name, unique here.")
+    domain: Annotated[str, DOMAIN] = key("kube.demo", "The DNS domain of all its machines.")
+    os: Annotated[str, choice(*OPERATING_SYSTEMS)] = key("debian-13", "What the base box is made of.")
+    provider: Annotated[str, choice(*PROVIDERS)] = key("auto", "What runs the machines. auto: the first that works.")
+    uplink: Annotated[Literal["none", "nat"], choice("none", "nat")] = key(
+        "none", "none: closed, the box holds all it needs. nat: machines reach the outside through gateway and host."
+    )
+    dns: Dns = key({}, "Name service.")
+    management: Annotated[IPv4Network, CIDR] = key("10.77.0.0/16", "How the host reaches the machines. /20 or larger.")
+    wan: Annotated[IPv4Network, CIDR] = key("198.51.100.0/24", "Between the gateway and the host.")
+    networks: Mapping[NetworkName, NetworkConfig] = key(
+        {
+            "dmz": {"cidr": "192.168.4.0/24"},
+            "mast": {"cidr": "192.168.1.0/24"},
+            "node": {"cidr": "192.168.2.0/24", "reserved": ["192.168.2.2-192.168.2.126"]},
+            "glus": {"cidr": "192.168.3.0/24"},
+        },
+        "The lab's networks. Naming one replaces all of the default ones.",
+    )
+    client_network: OptionalNetworkName = key(
+        None, "The one network on which clients stand (at its first address). Default: the balancers', else the first."
+    )
+    nodes: Nodes = Field(description="The machines, by role.")
+    load_balancer: LoadBalancerConfig | None = key(None, "The balancer pair, its floating IP and services.")
+    gluster: Gluster | None = key(None, "The storage that workers share.")
+    failover: FailoverConfig = key({}, "How failures are measured and judged.")
+
+    _source: YamlFile = PrivateAttr(default=YamlFile("config", {}, {}))
+
+    @property
+    def balancer(self) -> LoadBalancerConfig:
+        return self.load_balancer or LoadBalancerConfig()
+
+    @property
+    def storage(self) -> Gluster:
+        return self.gluster or Gluster()
+
+    @property
+    def default_budgets(self) -> Mapping[str, int]:
+        return BUDGETS_MS
+
+    @property
+    def services(self) -> tuple[ServiceConfig, ...]:
+        """What is balanced: as written, else etcd where there are masters. None without balancers."""
+        if self.nodes.lb is None or self.nodes.lb.count == 0:
+            return ()
+        if self.load_balancer is not None and self.load_balancer.services is not None:
+            return self.load_balancer.services
+        has_masters = self.nodes.master is not None and self.nodes.master.count != 0
+        return (ServiceConfig.model_validate(ETCD),) if has_masters else ()
+
+    def problem(self, path: KeyPath, text: str) -> Problem:
+        """A Problem at ``path`` of the file that this config was read from."""
+        return self._source.problem(path, text)
+
+
+def load_config(path: Path) -> Config:
+    """The lab described by the file at ``path``. Raises ``ConfigError`` with everything that is wrong.
+
+    Where keys cannot be read at all, what the rest of the file means is still worked out, so that problems
+    of both kinds are told at once.
+    """
+    source = load_yaml(path)
+    try:
+        return parse_config(source)
+    except ValidationError as error:
+        problems = [source.problem(where, text) for where, text in explain(error, Config)]
+        problems += _problems_elsewhere(source, error)
+        order = sorted(set(problems), key=lambda problem: (problem.line, problem.path))
+        raise ConfigError(order) from None
+
+
+def parse_config(source: YamlFile) -> Config:
+    """``source`` as a ``Config``. Raises pydantic's ``ValidationError``."""
+    config = Config.model_validate(source.data)
+    config._source = source
+    return config
+
+
+def _problems_elsewhere(source: YamlFile, error: ValidationError) -> list[Problem]:
+    """What planning says about the file without its unreadable keys, as far as those have no part in it."""
+    data, tainted = without_bad_keys(copy.deepcopy(dict(source.data)), error, Config)
+    try:
+        plan_topology(parse_config(YamlFile(source.name, data, source.lines)))
+    except ValidationError:
+        return []  # a key that must be there was among them
+    except ConfigError as found:
+        shadows = {dotted(path[:2]) for path in tainted}
+        return [problem for problem in found.problems if not any(problem.path.startswith(path) for path in shadows)]
+    return []
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema (2020-12) of a lab's file, as kept in ``config/schema.json``."""
+    schema = Config.model_json_schema()
+    _drop_null_defaults(schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "rackbox lab"}
+
+
+def _drop_null_defaults(node: Any) -> None:
+    """``default: null`` would say that null is a good value to write."""
+    if isinstance(node, dict):
+        if node.get("default", 0) is None:
+            del node["default"]
+        for child in node.values():
+            _drop_null_defaults(child)
+    elif isinstance(node, list):
+        for child in node:
+            _drop_null_defaults(child)
