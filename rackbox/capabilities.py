@@ -1,0 +1,217 @@
+"""What this computer and its kernel can do, found out by doing it in namespaces that vanish with the probe.
+
+``CHECKS`` is the registry: a provider adds its own checks as one entry. No probe leaves anything behind.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from rackbox.errors import LabError
+from rackbox.run import run
+from rackbox.tools import (
+    Check,
+    Probe,
+    check_package,
+    check_version,
+    find_user_home,
+    load_packages,
+    parse_version,
+)
+
+GIB = 2**30
+LEAST_DISK_GIB = 4  # the box (1 GiB as archive and tree), its build, and what 11 machines write
+LEAST_MEMORY_GIB = 3
+PROBE_TIMEOUT_S = 10.0
+
+BRIDGE_SCRIPT = """
+ip link add br0 type bridge
+ip link add v0 type veth peer name v1
+ip link set v0 master br0
+ip link set v0 type bridge_slave isolated on
+ip -d link show v0 | grep -q 'isolated on'
+"""
+NFT_SCRIPT = """
+nft -f - <<'END'
+table ip t {
+  chain f {
+    type filter hook forward priority 0; policy drop;
+    ct state established,related accept
+  }
+  chain p {
+    type nat hook postrouting priority srcnat;
+    ip saddr 192.168.0.0/16 masquerade
+  }
+}
+END
+"""
+OVERLAY_SCRIPT = """
+cd "$1"
+mkdir lower upper work merged
+echo seen > lower/file
+mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
+test "$(cat merged/file)" = seen
+rm merged/file
+"""
+
+
+def check_python() -> Check:
+    version = sys.version_info[:3]
+    return Check("python", version >= (3, 11), ".".join(map(str, version)), "3.11 or newer", package="python3")
+
+
+def check_root() -> Check:
+    uid = os.geteuid()
+    fix = "run as root: system containers with their own networks and mounts need it"
+    return Check("root", uid == 0, "yes" if uid == 0 else f"user id {uid}", "root", fix)
+
+
+def check_vagrant() -> Check:
+    return check_version("vagrant", ["vagrant", "--version"], (2, 2), "Vagrant")
+
+
+def check_packer() -> Check:
+    quiet = {"CHECKPOINT_DISABLE": "1"}  # or it asks its maker over the network whether it is up to date
+    return check_version("packer", ["packer", "version"], (1, 6, 6), "Packer", quiet)
+
+
+def check_vagrant_lxc() -> Check:
+    """Looked for on disk, since `vagrant plugin list` is slow. Debian's Vagrant sees both places, others the second."""
+    places = (Path("/usr/share/rubygems-integration/all/gems"), find_user_home().vagrant / "gems")
+    gems = [gem.name for place in places for gem in sorted(place.glob("**/vagrant-lxc-[0-9]*")) if gem.is_dir()]
+    versions = [
+        ".".join(map(str, version)) for gem in gems if (version := parse_version(gem.removeprefix("vagrant-lxc-")))
+    ]
+    found = versions[0] if versions else "not found"
+    return Check("vagrant-lxc", bool(versions), found, "any version", package="vagrant-lxc")
+
+
+def check_network_namespace() -> Check:
+    fix = "the kernel must allow network namespaces with bridges, veth pairs and isolated bridge ports (Linux 4.18)"
+    return _run_apart("network", ["--net"], BRIDGE_SCRIPT, "namespace, bridge, isolated ports, veth", fix)
+
+
+def check_nft() -> Check:
+    fix = "the kernel must have nf_tables with connection tracking and NAT (modules nf_tables, nft_ct, nft_masq)"
+    return _run_apart("packet rules", ["--net"], NFT_SCRIPT, "nftables: tracking, NAT", fix)
+
+
+def check_overlay() -> Check:
+    """On the very file system that labs will be kept on: overlayfs refuses some (another overlay, NFS)."""
+    kept = _existing(find_user_home().data)
+    need = f"overlayfs on {kept}"
+    fix = "set RACKBOX_HOME to a directory on a plain local file system (ext4, xfs, btrfs)"
+    try:
+        work = tempfile.mkdtemp(prefix=".rackbox-doctor-", dir=kept)
+    except OSError as error:
+        return Check("clones", False, f"{kept}: {error.strerror}", need, fix)
+    try:
+        return _run_apart("clones", ["--mount", "--propagation", "private"], OVERLAY_SCRIPT, need, fix, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def check_fuse() -> Check:
+    fix = "modprobe fuse, or (in a container) be given the device: Gluster volumes are mounted through it"
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))
+    except OSError as error:
+        return Check("fuse", False, f"/dev/fuse: {error.strerror}", "/dev/fuse opens", fix)
+    return Check("fuse", True, "opens", "/dev/fuse opens", fix)
+
+
+def check_cgroups() -> Check:
+    """Reported, since each arrangement works but not all can limit memory."""
+    try:
+        found = describe_cgroups(Path("/proc/mounts").read_text(encoding="utf-8"))
+    except OSError as error:
+        found = f"/proc/mounts: {error.strerror}"
+    return Check("cgroups", not found.startswith("none"), found, "v2, v1 or both", "mount /sys/fs/cgroup")
+
+
+def describe_cgroups(mounts: str) -> str:
+    """The arrangement that the content of /proc/mounts shows."""
+    kinds = {(fields[2], fields[1]) for line in mounts.splitlines() if len(fields := line.split()) > 2}
+    v2 = [place for kind, place in kinds if kind == "cgroup2"]
+    v1 = [place for kind, place in kinds if kind == "cgroup"]
+    if v1 and v2:
+        return "v1 with a v2 tree beside it"
+    if v2:
+        return "v2"
+    return "v1" if v1 else "none mounted"
+
+
+def check_disk() -> Check:
+    kept = _existing(find_user_home().data)
+    free = shutil.disk_usage(kept).free / GIB
+    fix = "make room, or set RACKBOX_HOME to a directory that has it"
+    return Check("disk", free >= LEAST_DISK_GIB, f"{free:.1f} GiB free on {kept}", f"{LEAST_DISK_GIB} GiB", fix)
+
+
+def check_memory() -> Check:
+    available = parse_available_kib(Path("/proc/meminfo").read_text(encoding="ascii")) * 1024 / GIB
+    fix = "end other programs, or boot a smaller lab (--lab config/small.yaml)"
+    need = f"{LEAST_MEMORY_GIB} GiB for the default lab"
+    # Not required: a small lab needs less, and a lab that is up already has its share.
+    return Check("memory", available >= LEAST_MEMORY_GIB, f"{available:.1f} GiB available", need, fix, required=False)
+
+
+def parse_available_kib(meminfo: str) -> int:
+    """``MemAvailable`` of /proc/meminfo, in KiB (proc(5)); 0 where the kernel does not say."""
+    lines = (line.split() for line in meminfo.splitlines())
+    return next((int(fields[1]) for fields in lines if fields and fields[0] == "MemAvailable:"), 0)
+
+
+def check_kvm() -> Check:
+    there = os.path.exists("/dev/kvm")
+    found = "/dev/kvm is there, which alone proves nothing" if there else "no /dev/kvm"
+    return Check("virtual machines", True, found, "not yet: only the lxc provider exists", required=False)
+
+
+def _run_apart(name: str, namespaces: list[str], script: str, need: str, fix: str, *args: str) -> Check:
+    """Run ``script`` in new namespaces of its own, which end with it."""
+    if os.geteuid() != 0:
+        return Check(name, False, "not tried without root", need)
+    argv = ["unshare", *namespaces, "sh", "-euc", script, "sh", *args]
+    try:
+        result = run(argv, timeout=PROBE_TIMEOUT_S, check=False)
+    except LabError as error:
+        return Check(name, False, error.message.splitlines()[0], need, fix)
+    said = (result.stderr + result.stdout).strip().splitlines()
+    return Check(name, result.ok, "works" if result.ok else (said or ["does not work"])[0], need, fix)
+
+
+def _existing(path: Path) -> Path:
+    """``path``, or the nearest directory above it that is there."""
+    return next(parent for parent in (path, *path.parents) if parent.is_dir())
+
+
+def _lxc_checks() -> tuple[Probe, ...]:
+    asked = {"vagrant", "vagrant-lxc", "packer", "lxc", "mmdebstrap"}
+    simple = tuple(partial(check_package, package) for package in load_packages("lxc") if package.name not in asked)
+    return (
+        check_root,
+        check_vagrant,
+        check_vagrant_lxc,
+        check_packer,
+        partial(check_version, "lxc", ["lxc-start", "--version"], (4,)),
+        partial(check_version, "mmdebstrap", ["mmdebstrap", "--version"], (1,), "mmdebstrap"),
+        *simple,
+        check_network_namespace,
+        check_nft,
+        check_overlay,
+        check_fuse,
+        check_cgroups,
+        check_disk,
+        check_memory,
+    )
+
+
+CHECKS: Mapping[str, tuple[Probe, ...]] = {"lxc": _lxc_checks()}
+NOTES: tuple[Probe, ...] = (check_kvm,)

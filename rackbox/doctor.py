@@ -1,0 +1,77 @@
+"""``invoke doctor``: what this computer can run, what is missing, and how to get it.
+
+Entry point: ``command``. It only looks: nothing is installed, started or left behind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rackbox.capabilities import NOTES, check_python
+from rackbox.errors import EXIT_COULD_NOT_RUN, EXIT_OK
+from rackbox.tools import Check, Release, find_release, find_user_home, how_to_fix, run_checks, run_probes
+
+
+def command(provider: str, as_json: bool) -> int:
+    """Look, tell, and return 0 if ``provider`` can run here, 3 if not."""
+    checks = [check_python(), *run_checks(provider), *run_probes(NOTES)]
+    release = find_release()
+    fixes = how_to_fix(checks, release, find_user_home())
+    if as_json:
+        print(json.dumps(doctor_json(provider, release, checks, fixes), indent=2))
+    else:
+        print_doctor(provider, release, checks, fixes, Console(highlight=False))
+    return EXIT_OK if can_run(checks) else EXIT_COULD_NOT_RUN
+
+
+def can_run(checks: Sequence[Check]) -> bool:
+    return all(check.ok for check in checks if check.required)
+
+
+def doctor_json(provider: str, release: Release, checks: Sequence[Check], fixes: Sequence[str]) -> dict[str, Any]:
+    """What ``--json`` prints. ``package`` is Debian 12's, null where none would help."""
+    return {
+        "provider": provider,
+        "system": release.name,
+        "can_run": can_run(checks),
+        "checks": [
+            {
+                "name": check.name,
+                "ok": check.ok,
+                "required": check.required,
+                "found": check.found,
+                "need": check.need,
+                "package": check.package or None,
+            }
+            for check in checks
+        ],
+        "fixes": list(fixes),
+    }
+
+
+def print_doctor(
+    provider: str, release: Release, checks: Sequence[Check], fixes: Sequence[str], console: Console
+) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("", "what", "found", "needs"):
+        table.add_column(column)
+    for check in checks:
+        table.add_row(_mark(check), Text(check.name), Text(check.found), Text(check.need))
+    console.print(table)
+    console.print()
+    able = "can" if can_run(checks) else "cannot"
+    console.print(f"The {provider} provider {able} run on this computer ({release.name}){':' if fixes else '.'}")
+    for line in fixes:
+        console.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def _mark(check: Check) -> Text:
+    if check.required:
+        return Text("✓", "green") if check.ok else Text("✗", "red")
+    return Text("·", "dim") if check.ok else Text("!", "yellow")
