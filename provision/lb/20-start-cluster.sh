@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Starts Corosync and Pacemaker with the lab's cluster configuration.
+#
+# At the first start the configuration is put where Pacemaker looks for it, the same on both balancers; later a
+# changed one replaces the running one.
+set -euo pipefail
+# shellcheck source=/dev/null
+. "${0%/*}/../lib.sh"
+
+wanted=/etc/rackbox/cib.xml
+corosync=/etc/corosync/corosync.conf
+live=$RACKBOX_ROOT/var/lib/pacemaker/cib/cib.xml
+
+if [[ ! -e $live ]]; then
+  install --owner=hacluster --group=haclient --mode=0600 "$RACKBOX_ROOT$wanted" "$live"
+  remember_file "$wanted"
+fi
+
+if systemctl is-active --quiet corosync.service && file_changed "$corosync"; then
+  # Everything that Corosync carries goes down and comes back with it.
+  systemctl stop pacemaker.service corosync.service
+fi
+systemctl start corosync.service pacemaker.service
+remember_file "$corosync"
+
+cluster_answers() {
+  cibadmin --query --scope crm_config >/dev/null
+}
+wait_until "Pacemaker's answer" 60 cluster_answers
+
+if file_changed "$wanted"; then
+  for scope in crm_config resources constraints; do
+    sed -n "/<$scope>/,/<\/$scope>/p" "$RACKBOX_ROOT$wanted" |
+      cibadmin --replace --scope "$scope" --xml-pipe
+  done
+  remember_file "$wanted"
+fi

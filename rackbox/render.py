@@ -1,0 +1,272 @@
+"""Topology + credentials + the ``provision/`` tree → every file of a lab, as data.
+
+Entry points: ``render_lab`` (pure), ``write_rendered`` (the edge that puts the result on disk). Templates only print;
+what they print is prepared here. Work is linear in the number of machines: each template is compiled once and the hook
+text that all machines of a role share is formatted once.
+"""
+
+from __future__ import annotations
+
+import os
+import string
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rackbox.credentials import Credentials
+from rackbox.hooks import VAGRANTFILE, SourceFile, Sources
+from rackbox.templating import GuestFile, RenderedFile, Templates, VagrantSetting, format_write_files, quote_sh
+from rackbox.topology import MANAGEMENT, WAN, Nic, Node, Topology
+
+GUEST_LIBRARY = "/usr/local/lib/rackbox"
+GUEST_USER = "vagrant"
+HEALTH_PORT = 8405  # HAProxy's own health, on the balancer's 127.0.0.1 only
+WAIT_SECONDS = 120  # how long a hook waits for the other machines
+PEER_ROLES = frozenset({"lb", "master", "gluster"})  # roles whose machines must know each other
+PRIVATE_FILES = frozenset({"/etc/haproxy/haproxy.cfg"})  # holds the stats page's password
+SECRET_MODE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class VagrantTarget:
+    """What the Vagrantfile needs to know beside the topology. ``box_url`` and ``box_version`` may be empty."""
+
+    provider: str
+    box: str
+    box_url: str = ""
+    box_version: str = ""
+    boot_timeout_s: int = 300
+    directory: Path = Path("rendered")
+
+
+def render_lab(
+    topology: Topology,
+    credentials: Credentials,
+    provider_lines: Mapping[str, Sequence[VagrantSetting]],
+    sources: Sources,
+    target: VagrantTarget,
+) -> dict[str, RenderedFile]:
+    """Every file of the lab by its path relative to the rendered directory.
+
+    ``provider_lines`` are the provider block's lines by machine name. Files that hold a secret have mode 0600.
+    """
+    renderer = _Renderer(topology, credentials, sources)
+    files: dict[str, RenderedFile] = {}
+    for node in topology.nodes:
+        files |= renderer.render_node(node)
+    common = {"topology": topology, "credentials": credentials, "target": target, "user": GUEST_USER}
+    machines = [(node, provider_lines.get(node.name, ())) for node in topology.nodes]
+    vagrantfile = renderer.templates.render(VAGRANTFILE, common | {"machines": machines, "header": _header(VAGRANTFILE)})
+    files["Vagrantfile"] = RenderedFile(vagrantfile)
+    files["known_hosts"] = RenderedFile(_render_known_hosts(topology, credentials))
+    files["ssh_config"] = RenderedFile(_render_ssh_config(topology, credentials, target))
+    return files
+
+
+def render_env(topology: Topology, node: Node) -> dict[str, str]:
+    """The variables of ``/etc/rackbox/env``, a machine's only inputs; ``provision/README.md`` has the table."""
+    balancer = topology.load_balancer
+    peers = topology.by_role(node.role) if node.role in PEER_ROLES else ()
+    storage = topology.by_role("gluster") if node.role in ("gluster", "worker") else ()
+    bricks = [volume.mount for volume in node.volumes if volume.name == "brick"]
+    values = {
+        "LAB": topology.lab,
+        "NODE": node.name,
+        "FQDN": node.fqdn,
+        "ROLE": node.role,
+        "DOMAIN": topology.domain,
+        "ADDRESS": str(node.address),
+        "LAB_NICS": " ".join(nic.network for nic in node.lab_nics),
+        "DHCP_NICS": " ".join(nic.network for nic in node.nics if nic.dhcp),
+        "LAB_ADDRESSES": " ".join(str(nic.address.ip) for nic in node.lab_nics),
+        "GATEWAY": f"{topology.by_role('gateway')[0].fqdn}",
+        "PEERS": " ".join(peer.fqdn for peer in peers),
+        "FLOATING_IP": str(balancer.floating_ip.address.ip) if balancer else "",
+        "STATS_PORT": str(balancer.stats_port) if balancer and node.role == "lb" else "",
+        "HEALTH_PORT": str(HEALTH_PORT) if node.role == "lb" else "",
+        "GLUSTER_SERVERS": " ".join(server.fqdn for server in storage),
+        "GLUSTER_VOLUME": topology.gluster_volume or "" if storage else "",
+        "GLUSTER_BRICK": bricks[0] if bricks else "",
+        "GLUSTER_MOUNT": topology.gluster_mount if node.role == "worker" and storage else "",
+        "WAIT_SECONDS": str(WAIT_SECONDS),
+    }
+    return {f"RACKBOX_{name}": value for name, value in values.items()}
+
+
+def escape_unit_path(path: str) -> str:
+    """``path`` as systemd names a unit after it: what ``systemd-escape --path`` prints (systemd.unit(5))."""
+    plain = string.ascii_letters + string.digits + ":_."
+    trimmed = "/".join(part for part in path.split("/") if part)
+    if not trimmed:
+        return "-"
+    escaped = "".join(
+        "-" if char == "/" else char if char in plain else "".join(f"\\x{byte:02x}" for byte in char.encode())
+        for char in trimmed
+    )
+    return f"\\x2e{escaped[1:]}" if escaped.startswith(".") else escaped
+
+
+def write_rendered(files: Mapping[str, RenderedFile], directory: Path) -> tuple[str, ...]:
+    """Write ``files`` below ``directory`` (0700), each atomically; return the paths whose content changed."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    changed = []
+    for name, file in files.items():
+        path = directory / name
+        if _is_as_wanted(path, file):
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        with os.fdopen(handle, "wb") as stream:
+            os.fchmod(stream.fileno(), file.mode)
+            stream.write(file.data)
+        os.replace(temporary, path)
+        changed.append(name)
+    return tuple(changed)
+
+
+def _is_as_wanted(path: Path, file: RenderedFile) -> bool:
+    try:
+        return path.stat().st_mode & 0o777 == file.mode and path.read_bytes() == file.data
+    except FileNotFoundError:
+        return False
+
+
+class _Renderer:
+    """One lab's rendering: what all machines share is prepared once."""
+
+    def __init__(self, topology: Topology, credentials: Credentials, sources: Sources) -> None:
+        self._topology = topology
+        self._credentials = credentials
+        self._sources = sources
+        configs = {file.path: file.content for file in sources.tree if "/files/" in file.path}
+        paths = {f"path:{path}": _guest_path(path) for path in configs}
+        self.templates = Templates({**sources.templates, **configs, **paths})
+        self._networks = {network.name: network for network in topology.networks}
+        self._hooks: dict[str, str] = {}
+
+    def render_node(self, node: Node) -> dict[str, RenderedFile]:
+        configs = self._render_configs(node)
+        env = "".join(f"{name}={quote_sh(value)}\n" for name, value in render_env(self._topology, node).items())
+        env = f"# {_header('the lab config')} It is the only input of this machine's hooks.\n{env}"
+        own = (GuestFile("/etc/rackbox/env", env), *configs, *self._credentials.guest_files(node))
+        host_key = self._credentials.host_keys[node.name]
+        values = {
+            "topology": self._topology,
+            "node": node,
+            "user": GUEST_USER,
+            "host_key": host_key,
+            "authorized_key": self._credentials.ssh.public,
+            "write_files": format_write_files(own) + self._shared_hooks(node.role),
+            "nics": [self._describe_nic(nic) for nic in node.nics],
+            "resolver": "127.0.0.1" if node.role == "gateway" else "",
+        }
+        files = {}
+        for name, mode in (("user-data", SECRET_MODE), ("meta-data", 0o644), ("network-config", 0o644)):
+            template = f"cloud-init/{name}.j2"
+            text = self.templates.render(template, values | {"header": _header(template)})
+            files[f"nodes/{node.name}/{name}"] = RenderedFile(text, mode)
+        for config in configs:
+            files[f"nodes/{node.name}/files{config.path}"] = RenderedFile(config.content, config.mode)
+        return files
+
+    def _render_configs(self, node: Node) -> tuple[GuestFile, ...]:
+        values = self._config_values | {"node": node}
+        result = []
+        for source in (*self._sources.below("common/files"), *self._sources.below(f"{node.role}/files")):
+            content = source.content
+            if source.path.endswith(".j2"):
+                content = self.templates.render(source.path, values | {"header": _header(f"provision/{source.path}")})
+            if not content.strip():
+                continue  # a template that prints nothing says: this lab needs no such file
+            path = self.templates.render(f"path:{source.path}", values)
+            mode = 0o755 if source.executable else SECRET_MODE if path in PRIVATE_FILES else 0o644
+            result.append(GuestFile(path, content, mode))
+        return tuple(result)
+
+    @cached_property
+    def _config_values(self) -> dict[str, Any]:
+        """What every config template may print; the same for all machines."""
+        topology = self._topology
+        return {
+            "topology": topology,
+            "lab_networks": topology.lab_networks,
+            "balancers": topology.by_role("lb"),
+            "masters": topology.by_role("master"),
+            "gluster_nodes": topology.by_role("gluster"),
+            "reservations": [
+                (node, nic) for node in topology.nodes for nic in node.nics if nic.network not in (MANAGEMENT, WAN)
+            ],
+            "health_port": HEALTH_PORT,
+            "stats_password": self._credentials.stats_password,
+            "gluster_mount_unit": f"{escape_unit_path(topology.gluster_mount)}.mount",
+        }
+
+    def _shared_hooks(self, role: str) -> str:
+        """The runner, its library, the common hooks and the role's: formatted once a role."""
+        if role not in self._hooks:
+            chosen = [
+                file
+                for file in self._sources.tree
+                if file.path.split("/")[0] in ("lib", "common", role) and "/files/" not in file.path
+            ]
+            self._hooks[role] = format_write_files(tuple(_guest_hook(file) for file in chosen))
+        return self._hooks[role]
+
+    def _describe_nic(self, nic: Nic) -> dict[str, Any]:
+        network = self._networks[nic.network]
+        upstream = network.gateway if nic.default_route and not nic.dhcp else None
+        return {
+            "name": nic.network,
+            "mac": nic.mac,
+            "dhcp": nic.dhcp,
+            "address": nic.address.with_prefixlen,
+            "required": nic.network == MANAGEMENT,
+            "default_route": nic.default_route,
+            "upstream": upstream,
+        }
+
+
+def _header(source: str) -> str:
+    return f"Made by rackbox from {source}: edit that, not this, then run `invoke up`."
+
+
+def _guest_path(path: str) -> str:
+    """``lb/files/etc/x.conf.j2`` → ``/etc/x.conf``."""
+    return "/" + path.split("/files/", 1)[1].removesuffix(".j2")
+
+
+def _guest_hook(file: SourceFile) -> GuestFile:
+    path = file.path.removeprefix("lib/")
+    return GuestFile(f"{GUEST_LIBRARY}/{path}", file.content, 0o755 if file.executable else 0o644)
+
+
+def _render_known_hosts(topology: Topology, credentials: Credentials) -> str:
+    lines = [f"# {_header('the lab config')}"]
+    for node in topology.nodes:
+        kind, key = credentials.host_keys[node.name].public.split()[:2]
+        lines.append(f"{node.name},{node.fqdn},{node.management.address.ip} {kind} {key}")
+    return "\n".join(lines) + "\n"
+
+
+def _render_ssh_config(topology: Topology, credentials: Credentials, target: VagrantTarget) -> str:
+    """An OpenSSH config with one ``Host`` a machine; ssh_config(5) takes a path with blanks in double quotes."""
+    known_hosts = target.directory / "known_hosts"
+    identity = credentials.directory / "ssh" / "id_ed25519"
+    lines = [f"# {_header('the lab config')}"]
+    for node in topology.nodes:
+        lines += [f"Host {node.name}", f"  HostName {node.management.address.ip}", f"  HostKeyAlias {node.name}"]
+    lines += [
+        "Host *",
+        f"  User {GUEST_USER}",
+        f'  IdentityFile "{identity}"',
+        "  IdentitiesOnly yes",
+        f'  UserKnownHostsFile "{known_hosts}"',
+        "  GlobalKnownHostsFile /dev/null",
+        "  StrictHostKeyChecking yes",
+        "  PasswordAuthentication no",
+        "  LogLevel ERROR",
+    ]
+    return "\n".join(lines) + "\n"
