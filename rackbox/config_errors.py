@@ -64,8 +64,8 @@ def got(value: Any) -> str:
 def without_bad_keys(
     data: dict[str, Any], error: ValidationError, model: type[BaseModel]
 ) -> tuple[dict[str, Any], list[KeyPath]]:
-    """``data`` (changed in place) without the keys that ``error`` is about, and the paths that this puts in doubt: those
-    keys, and for a misspelt one the key that was meant."""
+    """``data`` (changed in place) without the keys that ``error`` is about, and the paths that this puts in doubt:
+    those keys, and for a misspelt one the key that was meant."""
     tainted: list[KeyPath] = []
     bad: set[KeyPath] = set()
     for detail in error.errors(include_url=False):

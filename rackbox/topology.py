@@ -311,7 +311,8 @@ def _check_macs(config: Config, nodes: tuple[Node, ...]) -> None:
         for nic in node.nics:
             other = owners.setdefault(nic.mac, node.name)
             if other != node.name:
-                text = f"must be another name: {other} and {node.name} get the same MAC address {nic.mac}; got {config.name}"
+                both = f"{other} and {node.name} get the same MAC address {nic.mac}"
+                text = f"must be another name: {both}; got {config.name}"
                 raise ConfigError([config.problem(("name",), text)])
 
 

@@ -188,7 +188,7 @@ class _Walk:
         self.problems.append(Problem(self.name, line, dotted(path), text))
 
 
-def _scalar(node: yaml.ScalarNode) -> None | bool | int | float | str:
+def _scalar(node: yaml.ScalarNode) -> bool | int | float | str | None:
     """The value of a scalar. What YAML 1.1 alone would read as a number or date (``22:30``, ``0o17``, ``012``,
     ``1_000``, ``2024-01-01``) stays the text that it looks like."""
     text: str = node.value
