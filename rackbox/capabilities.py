@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from rackbox.cgroups import host_view
 from rackbox.errors import LabError
 from rackbox.run import run
 from rackbox.tools import (
@@ -127,24 +128,9 @@ def check_fuse() -> Check:
 
 
 def check_cgroups() -> Check:
-    """Reported, since each arrangement works but not all can limit memory."""
-    try:
-        found = describe_cgroups(Path("/proc/mounts").read_text(encoding="utf-8"))
-    except OSError as error:
-        found = f"/proc/mounts: {error.strerror}"
-    return Check("cgroups", not found.startswith("none"), found, "v2, v1 or both", "mount /sys/fs/cgroup")
-
-
-def describe_cgroups(mounts: str) -> str:
-    """The arrangement that the content of /proc/mounts shows."""
-    kinds = {(fields[2], fields[1]) for line in mounts.splitlines() if len(fields := line.split()) > 2}
-    v2 = [place for kind, place in kinds if kind == "cgroup2"]
-    v1 = [place for kind, place in kinds if kind == "cgroup"]
-    if v1 and v2:
-        return "v1 with a v2 tree beside it"
-    if v2:
-        return "v2"
-    return "v1" if v1 else "none mounted"
+    """Reported, since each arrangement works but only pure v2 can limit a machine's memory."""
+    found = host_view()
+    return Check("cgroups", True, found, "v2 to limit memory, else any", required=False)
 
 
 def check_disk() -> Check:

@@ -1,0 +1,89 @@
+"""``invoke plan`` and ``invoke render``: what a lab would be, without making it. No hypervisor is asked.
+
+Entry points: ``plan_command``, ``render_command``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rackbox.errors import EXIT_OK, LabError
+from rackbox.load import load_lab
+from rackbox.plan import plan_json, print_plan
+from rackbox.providers import Provider, open_provider
+
+
+def plan_command(lab_file: Path, as_json: bool, out: Path | None) -> int:
+    """Print the lab as tables, or as JSON; ``out`` gets the JSON in any case."""
+    config, topology = load_lab(lab_file)
+    provider = open_provider(config.provider)
+    if as_json or out is not None:
+        write_json({**plan_json(topology), "provider": provider_json(provider)}, out)
+    if not as_json:
+        console = Console(highlight=False)
+        print_plan(topology, console)
+        print_capabilities(provider, console)
+    return EXIT_OK
+
+
+def render_command(lab_file: Path, to: Path | None) -> int:
+    """Write every file of the lab and name the directory. The lab's secrets are made if there are none."""
+    from rackbox.credentials import ensure_credentials
+    from rackbox.hooks import load_sources
+    from rackbox.paths import find_home
+    from rackbox.render import VagrantTarget, render_lab, write_rendered
+
+    config, topology = load_lab(lab_file)
+    paths = find_home(os.environ, Path.home(), os.geteuid()).lab(topology.lab)
+    provider = open_provider(config.provider)
+    directory = (to or paths.rendered).absolute()
+    lines = {node.name: provider.vagrant_settings(topology, node, paths) for node in topology.nodes}
+    target = VagrantTarget(provider.name, f"rackbox/{topology.os}", directory=directory)
+    credentials = ensure_credentials(topology, paths.secrets)
+    files = render_lab(topology, credentials, lines, load_sources(), target)
+    try:
+        write_rendered(files, directory)
+    except OSError as error:
+        raise LabError(f"{directory}: {error.strerror}", "choose another directory with --to DIR") from error
+    print(f"{len(files)} files in {directory}")
+    return EXIT_OK
+
+
+def provider_json(provider: Provider) -> dict[str, Any]:
+    """What stands beside a topology, never in it: what the provider can and cannot do."""
+    return {
+        "name": provider.name,
+        "capabilities": [
+            {"name": capability.name, "available": capability.available, "note": capability.note}
+            for capability in provider.capabilities
+        ],
+    }
+
+
+def print_capabilities(provider: Provider, console: Console) -> None:
+    table = Table(title=f"provider {provider.name}", title_justify="left", box=None, pad_edge=False)
+    for column in ("", "can", "note"):
+        table.add_column(column)
+    for capability in provider.capabilities:
+        table.add_row("✓" if capability.available else "✗", capability.name, capability.note)
+    console.print(table)
+
+
+def write_json(document: Mapping[str, Any], out: Path | None) -> None:
+    """The document on standard output, or in ``out``."""
+    text = json.dumps(document, indent=2) + "\n"
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LabError(f"{out}: {error.strerror}", "choose another file with --out FILE") from error
