@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Creates the lab's replicated volume on all servers' bricks and starts it; the first server does, the others wait.
+set -euo pipefail
+# shellcheck source=/dev/null
+. "${0%/*}/../lib.sh"
+
+if [[ -z $RACKBOX_GLUSTER_VOLUME ]]; then
+  exit 0
+fi
+read -r -a servers <<<"$RACKBOX_GLUSTER_SERVERS"
+brick=$RACKBOX_GLUSTER_BRICK/$RACKBOX_GLUSTER_VOLUME
+mkdir -p "$RACKBOX_ROOT$brick"
+
+volume_field() {
+  gluster --mode=script volume info "$RACKBOX_GLUSTER_VOLUME" 2>/dev/null | sed -n "s/^$1: *//p"
+}
+
+# A client notices a dead server after 5 s (default 42 s), and writes only where a majority of copies is.
+options=(network.ping-timeout 5 cluster.quorum-type auto cluster.server-quorum-type none performance.client-io-threads on)
+
+create_volume() {
+  # "force": the brick may be a plain directory of the root file system, as it is in a system container.
+  [[ -n $(volume_field Status) ]] ||
+    gluster --mode=script volume create "$RACKBOX_GLUSTER_VOLUME" replica 3 "${servers[@]/%/:$brick}" force
+}
+
+set_options() {
+  [[ $(volume_field network.ping-timeout) == 5 ]] ||
+    gluster --mode=script volume set "$RACKBOX_GLUSTER_VOLUME" "${options[@]}"
+}
+
+start_volume() {
+  [[ $(volume_field Status) == Started ]] || gluster --mode=script volume start "$RACKBOX_GLUSTER_VOLUME"
+}
+
+# Each step is tried again for a while: glusterd refuses one while another server holds the pool's lock.
+if [[ $RACKBOX_FQDN == "${servers[0]}" ]]; then
+  wait_until "volume $RACKBOX_GLUSTER_VOLUME created" 60 create_volume
+  wait_until "volume $RACKBOX_GLUSTER_VOLUME configured" 60 set_options
+  wait_until "volume $RACKBOX_GLUSTER_VOLUME started" 60 start_volume
+fi
+
+brick_online() {
+  [[ $(volume_field Status) == Started ]] && pgrep --full "glusterfsd .*--brick-name $brick" >/dev/null
+}
+wait_until "this server's brick online" "$RACKBOX_WAIT_SECONDS" brick_online
