@@ -19,7 +19,14 @@ from invoke.util import helpline
 
 from rackbox import __version__
 from rackbox.errors import EXIT_INTERRUPTED
-from rackbox.task import UsageError, before_double_dash, check_core_options, usage_exit
+from rackbox.task import (
+    EXIT_BROKEN_PIPE,
+    UsageError,
+    before_double_dash,
+    check_core_options,
+    stdout_is_read,
+    usage_exit,
+)
 
 HELP_END = """
 Options after a task: --help explains them, --lab FILE chooses the lab (default: $RACKBOX_LAB, else
@@ -70,13 +77,14 @@ class RackboxProgram(Program):
     def print_help(self) -> None:
         print("Usage: ./lab TASK [--option …] [-- ARGUMENT …]\n\nTasks:\n")
         self.print_columns([(name, helpline(self.collection[name])) for name in self._names()])
-        print(HELP_END.lstrip("\n").rstrip())
+        print(HELP_END.strip("\n"), flush=True)
 
     def print_task_help(self, name: str) -> None:
         context = self.parser.contexts[name]
         places = "".join(f" {argument.name.upper()}" for argument in context.positional_args)
         print(f"Usage: ./lab {name}{places} [--option …]\n\n{helpline(self.collection[name])}\n\nOptions:\n")
         self.print_columns(context.help_tuples())
+        sys.stdout.flush()
 
     def _names(self) -> list[str]:
         """Every task by the shortest name that it is called by: a collection's default by the collection's."""
@@ -95,6 +103,10 @@ class RackboxProgram(Program):
             usage_exit(self._explain(error))
         except KeyboardInterrupt as error:
             raise Exit("rackbox: interrupted", code=EXIT_INTERRUPTED) from error
+        except BrokenPipeError as error:
+            if stdout_is_read():
+                raise
+            raise Exit(code=EXIT_BROKEN_PIPE) from error
 
     def _explain(self, error: ParseError) -> UsageError:
         """The same error in our words, with the nearest known names."""

@@ -10,6 +10,7 @@ import functools
 import inspect
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -128,7 +129,7 @@ def run_command(function: Callable[..., int | None], *args: Any, **options: Any)
         print("rackbox: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        if _stdout_is_read():
+        if stdout_is_read():
             raise
         return EXIT_BROKEN_PIPE
     finally:
@@ -154,15 +155,19 @@ def _raise_terminated(_number: int, _frame: FrameType | None) -> NoReturn:
     raise _Terminated
 
 
-def _stdout_is_read() -> bool:
+def stdout_is_read() -> bool:
     """False when the reader of our standard output is gone (``invoke plan | head -1``): then nobody wants an error.
 
     Standard output is pointed elsewhere, or Python's own flush at exit would complain.
     """
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        return False
-    return True
+        descriptor = sys.stdout.fileno()
+    except OSError:  # replaced by something without one
+        return True
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    if not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):
+        return True
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), descriptor)
+    return False

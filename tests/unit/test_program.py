@@ -1,0 +1,339 @@
+"""The command line's contract: exit codes, refusals, what passes through. No task really acts here."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.collection import Collection
+from invoke.context import Context
+
+import tasks
+from rackbox.errors import CommandFailed, ConfigError, LabError, MissingTool, Problem
+from rackbox.paths import PROJECT
+from rackbox.program import RackboxProgram
+from rackbox.task import (
+    UsageError,
+    after_double_dash,
+    before_double_dash,
+    check_core_options,
+    command,
+    lab_file,
+    run_command,
+)
+
+USAGE_ERRORS = [
+    (["nonsense"], "no such task: nonsense", "./lab` alone lists the tasks"),
+    (["failovertest"], "no such task: failovertest", "did you mean failover-test"),
+    (["statu"], "no such task: statu", "did you mean status?"),
+    (["status", "extra"], "no such task: extra", ""),
+    (["status", "--jsn"], "status: no such option: --jsn", "did you mean --json?"),
+    (["status", "--xyzzy"], "status: no such option: --xyzzy", "./lab status --help"),
+    (["status", "--lab"], "status: --lab wants a value", "./lab status --help"),
+    (["ssh"], "ssh: missing: NODE", "./lab ssh --help"),
+    (["failover-test", "--repeat", "often"], "wants a whole number", "--help"),
+    (["--help", "nonsense"], "no such task: nonsense", ""),
+    (["--nonsense"], "no such option: --nonsense", ""),
+    (["--config", "x.yaml", "down"], "--config is Invoke's own option", "--lab FILE"),
+    (["--config=x.yaml", "down"], "--config is Invoke's own option", "--lab FILE"),
+    (["-f", "x.yaml", "down"], "--config is Invoke's own option", "--lab FILE"),
+    (["-fx.yaml", "down"], "--config is Invoke's own option", "--lab FILE"),
+    (["-ef", "x.yaml", "down"], "--config is Invoke's own option", "--lab FILE"),
+    (["down", "--config", "x.yaml"], "--config is Invoke's own option", "--lab FILE"),
+    (["down", "-f", "x.yaml"], "--config is Invoke's own option", "--lab FILE"),
+    (["--dry", "down"], "--dry is Invoke's own option", "plan"),
+    (["down", "-R"], "--dry is Invoke's own option", "plan"),
+]
+
+
+class Recorder:
+    """Stands in for a module that a task delegates to."""
+
+    def __init__(self, code: int = 0) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.code = code
+
+    def __call__(self, *args: Any) -> int:
+        self.calls.append(args)
+        return self.code
+
+
+def run_program(monkeypatch: pytest.MonkeyPatch, argv: Sequence[str], namespace: Collection = tasks.namespace) -> int:
+    """The exit code of ``./lab argv…``."""
+    monkeypatch.setattr(sys, "argv", ["lab", *argv])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        RackboxProgram(namespace).run()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    return 0
+
+
+def stub(monkeypatch: pytest.MonkeyPatch, module: str, function: str, code: int = 0) -> Recorder:
+    """Put a recorder in the place of ``rackbox.<module>.<function>``, whether that module exists or not."""
+    import types
+
+    import rackbox
+
+    recorder = Recorder(code)
+    fake = types.ModuleType(f"rackbox.{module}")
+    setattr(fake, function, recorder)
+    monkeypatch.setitem(sys.modules, f"rackbox.{module}", fake)
+    monkeypatch.setattr(rackbox, module, fake, raising=False)
+    return recorder
+
+
+@pytest.mark.parametrize(("argv", "message", "hint"), USAGE_ERRORS, ids=lambda value: str(value)[:40])
+def test_usage_errors_exit_3_and_say_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str], message: str, hint: str
+) -> None:
+    down = stub(monkeypatch, "down", "command")
+    assert run_program(monkeypatch, argv) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err
+    assert hint in said.err
+    assert "Traceback" not in said.err
+    assert down.calls == []
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
+def test_help_names_every_task(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str]
+) -> None:
+    assert run_program(monkeypatch, argv) == 0
+    text = capsys.readouterr().out
+    for name in ("doctor", "image", "plan", "render", "up", "status", "failover-test", "ssh", "shell", "down", "test"):
+        assert f"\n  {name} " in text
+
+
+@pytest.mark.parametrize("argv", [["ssh", "--help"], ["ssh", "-h"], ["--help", "ssh"], ["ssh", "lb1", "--help"]])
+def test_help_of_a_task(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
+    assert run_program(monkeypatch, argv) == 0
+    assert "Usage: ./lab ssh NODE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(tasks.namespace.task_names))
+def test_every_task_has_a_one_line_help_and_explains_its_options(name: str) -> None:
+    # A fresh copy: Invoke takes the help texts out of a task when it is asked for its arguments.
+    task = runpy.run_path(str(PROJECT / "tasks.py"))["namespace"][name]
+    assert task.__doc__
+    assert len(task.__doc__.splitlines()) == 1
+    assert [a.name for a in task.get_arguments() if not a.help] == []
+    assert [n for a in task.get_arguments() for n in a.names if len(n) == 1] == [], "one-letter options are a promise"
+
+
+DELEGATIONS = [
+    (["down", "--lab", "a b.yaml", "--keep"], "down", "command", (Path("a b.yaml"), True)),
+    (["up", "--resume"], "up", "command", (PROJECT / "config/default.yaml", "", True)),
+    (["up", "--lab=x.yaml", "--provider=lxc"], "up", "command", (Path("x.yaml"), "lxc", False)),
+    (["status", "--json"], "status", "command", (PROJECT / "config/default.yaml", True, None)),
+    (["status", "--out", "s.json"], "status", "command", (PROJECT / "config/default.yaml", False, Path("s.json"))),
+    (["plan", "--json"], "show", "plan_command", (PROJECT / "config/default.yaml", True, None)),
+    (["render", "--to", "d"], "show", "render_command", (PROJECT / "config/default.yaml", Path("d"))),
+    (["image", "--if-changed"], "image", "command", ("debian-13", "lxc", True)),
+    (["image.build", "--os", "debian-12"], "image", "command", ("debian-12", "lxc", False)),
+    (["doctor", "--json"], "doctor", "command", ("lxc", True)),
+    (["ssh", "lb1"], "ssh", "command", (PROJECT / "config/default.yaml", "lb1", [])),
+    (
+        ["ssh", "lb1", "--", "sh", "-c", "echo 'a  b' \"$HOME\"", "", "--", "--help", "-f"],
+        "ssh",
+        "command",
+        (PROJECT / "config/default.yaml", "lb1", ["sh", "-c", "echo 'a  b' \"$HOME\"", "", "--", "--help", "-f"]),
+    ),
+    (["shell", "--", "ip", "-br", "a"], "ssh", "shell", (PROJECT / "config/default.yaml", ["ip", "-br", "a"])),
+    (["test", "--e2e", "--", "-k", "a or b"], "selftest", "command", (True, ["-k", "a or b"])),
+    (
+        ["failover-test", "--scenario", "one", "--scenario", "two", "--repeat", "3", "--out", "o.json"],
+        "failover",
+        "command",
+        (PROJECT / "config/default.yaml", ["one", "two"], 3, False, "", False, Path("o.json")),
+    ),
+    (
+        ["failover-test", "--list"],
+        "failover",
+        "command",
+        (PROJECT / "config/default.yaml", [], 1, True, "", False, None),
+    ),
+]
+
+
+@pytest.mark.parametrize(("argv", "module", "function", "args"), DELEGATIONS, ids=lambda value: str(value)[:40])
+def test_a_task_calls_one_function(
+    monkeypatch: pytest.MonkeyPatch, argv: list[str], module: str, function: str, args: tuple[Any, ...]
+) -> None:
+    recorder = stub(monkeypatch, module, function, code=0)
+    assert run_program(monkeypatch, argv) == 0
+    assert recorder.calls == [args]
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 77])
+def test_what_the_function_returns_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    stub(monkeypatch, "status", "command", code)
+    assert run_program(monkeypatch, ["status"]) == code
+
+
+ENDS = [
+    (LabError("no such lab", "look again"), 3, "rackbox: no such lab\n  hint: look again\n"),
+    (MissingTool("packer: not found"), 3, "rackbox: packer: not found\n"),
+    (CommandFailed("x: exit 1"), 1, "rackbox: x: exit 1\n"),
+    (ConfigError([Problem("a.yaml", 3, "nodes", "must be odd; got 2")]), 3, "a.yaml:3: nodes: must be odd; got 2\n"),
+    (KeyboardInterrupt(), 130, "rackbox: interrupted\n"),
+]
+
+
+def raising(error: BaseException) -> Collection:
+    """A namespace with one task that ends in ``error``."""
+
+    @command(name="end")
+    def end(_: Context) -> int:
+        """End badly."""
+        raise error
+
+    return Collection(end)
+
+
+@pytest.mark.parametrize(("error", "code", "said"), ENDS, ids=lambda value: type(value).__name__)
+def test_errors_become_a_message_and_an_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
+) -> None:
+    assert run_program(monkeypatch, ["end"], raising(error)) == code
+    assert capsys.readouterr().err == said
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_program(monkeypatch, ["end"], raising(ZeroDivisionError("a bug")))
+
+
+def test_a_broken_pipe_of_a_machine_is_a_bug_not_our_reader_leaving(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BrokenPipeError):
+        run_program(monkeypatch, ["end"], raising(BrokenPipeError()))
+
+
+def test_plain_invoke_refuses_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """There only the task itself can look: Invoke has parsed its own option by then."""
+    monkeypatch.setattr(sys, "argv", ["invoke", "--config", "x.yaml", "down"])
+    called = Recorder()
+    assert run_command(called, Context()) == 3
+    assert called.calls == []
+    assert "--lab FILE" in capsys.readouterr().err
+
+
+def test_the_lab_is_chosen_by_option_then_environment_then_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lab_file("") == PROJECT / "config" / "default.yaml"
+    monkeypatch.setenv("RACKBOX_LAB", "/srv/my lab.yaml")
+    assert lab_file("") == Path("/srv/my lab.yaml")
+    assert lab_file("other.yaml") == Path("other.yaml")
+
+
+@pytest.mark.parametrize(
+    ("argv", "before", "after"),
+    [
+        ([], [], []),
+        (["a", "b"], ["a", "b"], []),
+        (["a", "--"], ["a"], []),
+        (["a", "--", "b c", "--", ""], ["a"], ["b c", "--", ""]),
+    ],
+)
+def test_what_stands_after_the_double_dash(argv: list[str], before: list[str], after: list[str]) -> None:
+    assert (before_double_dash(argv), after_double_dash(argv)) == (before, after)
+
+
+@pytest.mark.parametrize("argv", [["ssh", "lb1", "--", "--config", "x"], ["up", "--lab", "f.yaml"], ["-l"], ["-pe"]])
+def test_harmless_words_are_not_refused(argv: list[str]) -> None:
+    check_core_options(argv)
+
+
+def test_a_usage_error_is_a_lab_error() -> None:
+    assert UsageError("x").exit_code == 3
+
+
+@pytest.mark.subprocess
+class TestForReal:
+    """The real process, with its signals and pipes."""
+
+    def start(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "rackbox.program", *argv],
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+            **options,
+        )
+
+    def test_a_usage_error(self, tmp_path: Path) -> None:
+        done = self.start("nonsense", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (3, "")
+
+    def test_plain_invoke_refuses_another_lab(self, tmp_path: Path) -> None:
+        config = tmp_path / "x.yaml"
+        config.write_text("lab: other\n")
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", "--config", str(config), "down"],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        assert done.returncode == 3
+        assert "--lab FILE" in done.stderr
+
+    def test_a_reader_that_leaves_is_no_error(self) -> None:
+        done = subprocess.run(
+            [
+                "bash",
+                "-c",
+                '{ "$1" -P -m rackbox.program doctor --json; echo "code $?" >&2; } | true',
+                "-",
+                sys.executable,
+            ],
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_an_interrupt_heals_and_says_so(self, tmp_path: Path, number: int, code: int) -> None:
+        script = tmp_path / "interrupted.py"
+        script.write_text(
+            "import time\n"
+            "from rackbox.task import run_command\n"
+            "def task():\n"
+            "    try:\n"
+            "        print('waiting', flush=True)\n"
+            "        time.sleep(30)\n"
+            "    finally:\n"
+            "        print('healed', flush=True)\n"
+            "raise SystemExit(run_command(task))\n"
+        )
+        with subprocess.Popen(
+            [sys.executable, str(script)],
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "waiting\n"
+            process.send_signal(number)
+            out, err = process.communicate(timeout=20)
+        assert (process.returncode, out) == (code, "healed\n")
+        assert "Traceback" not in err
