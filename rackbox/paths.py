@@ -30,15 +30,17 @@ class Home:
         return self.data / "vagrant"
 
     def lab(self, name: str) -> LabPaths:
-        return LabPaths(self.data / "labs" / name, self.runtime / name)
+        return LabPaths(self.data / "labs" / name, self.runtime / name, self.data / "runs" / name)
 
 
 @dataclass(frozen=True, slots=True)
 class LabPaths:
-    """One lab's directories: ``root`` is kept, ``runtime`` is not."""
+    """One lab's directories: ``root`` lives as long as the lab, ``runtime`` until the computer's next boot, and
+    ``runs``, the failover tests' histories, for ever."""
 
     root: Path
     runtime: Path
+    runs: Path
 
     @property
     def state(self) -> Path:
@@ -59,14 +61,6 @@ class LabPaths:
     @property
     def logs(self) -> Path:
         return self.root / "logs"
-
-    @property
-    def runs(self) -> Path:
-        return self.root / "runs"
-
-    @property
-    def lock(self) -> Path:
-        return self.runtime / "lock"
 
 
 def find_home(env: Mapping[str, str], user_home: Path, uid: int) -> Home:

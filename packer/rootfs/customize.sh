@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Run by mmdebstrap with the finished tree as $1: switches services off, prepares the tree for cloud-init,
+# and removes everything that must differ between two machines.
+set -euo pipefail
+
+root=$1
+here=$(cd "$(dirname "$0")" && pwd)
+
+read -r -a disabled <<<"$RACKBOX_DISABLED_UNITS"
+read -r -a masked <<<"$RACKBOX_MASKED_UNITS"
+systemctl --root="$root" --quiet disable "${disabled[@]}"
+systemctl --root="$root" --quiet mask "${masked[@]}"
+systemctl --root="$root" --quiet enable systemd-networkd.service systemd-resolved.service ssh.service
+
+cp -r --no-preserve=ownership "$here/files/." "$root/"
+systemctl --root="$root" --quiet enable rackbox-provision.service
+
+# Vagrant's user. It has no password and no key: cloud-init gives it the lab's key.
+chroot "$root" useradd --create-home --shell /bin/bash --uid 1000 vagrant
+echo 'vagrant ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/vagrant"
+chmod 0440 "$root/etc/sudoers.d/vagrant"
+
+# Asked from the network at every machine, never inherited from the builder.
+ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+printf '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n' >"$root/etc/hosts"
+echo localhost >"$root/etc/hostname"
+: >"$root/etc/machine-id"
+rm -f "$root"/etc/ssh/ssh_host_* "$root"/var/lib/dbus/machine-id "$root"/var/lib/systemd/random-seed
+
+# What was installed, and from where: becomes part of the box's manifest.
+mkdir -p "$root/usr/share/rackbox"
+chroot "$root" dpkg-query -W -f '${Package}\t${Version}\t${Architecture}\n' | LC_ALL=C sort \
+  >"$root/usr/share/rackbox/packages.tsv"
+for release in "$root"/var/lib/apt/lists/*_{InRelease,Release}; do
+  [ -e "$release" ] || continue
+  grep -E '^(Origin|Suite|Codename|Version|Date):' "$release"
+  echo
+done >"$root/usr/share/rackbox/sources.txt"
+
+# Logs and caches carry the builder's clock.
+find "$root/var/log" -type f -exec truncate --size 0 {} +
+rm -rf "$root"/var/cache/ldconfig/aux-cache "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin

@@ -1,0 +1,26 @@
+os    = "debian-13"
+suite = "trixie"
+
+packages = {
+  common = [
+    "bash-completion", "bind9-dnsutils", "ca-certificates", "cloud-init", "curl", "dbus", "iproute2",
+    "iputils-arping", "iputils-ping", "jq", "less", "libnss-resolve", "netbase", "nftables", "openssh-server",
+    "procps", "socat", "sudo", "systemd", "systemd-resolved", "systemd-sysv", "udev", "xfsprogs",
+  ]
+  gateway = ["dnsmasq"]
+  lb      = ["corosync", "haproxy", "pacemaker", "pacemaker-cli-utils", "resource-agents"]
+  master  = ["etcd-client", "etcd-server"]
+  worker  = ["containerd", "glusterfs-client", "runc"]
+  gluster = ["glusterfs-client", "glusterfs-server"]
+}
+
+disabled_units = [
+  "containerd.service", "corosync.service", "dnsmasq.service", "etcd.service", "glusterd.service", "haproxy.service",
+  "logd.service", "nftables.service", "pacemaker.service",
+]
+
+masked_units = [
+  "apt-daily.timer", "apt-daily-upgrade.timer", "cloud-init-hotplugd.socket", "dpkg-db-backup.timer",
+  "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "pcscd.socket",
+  "sshd-keygen.service", "systemd-networkd-wait-online.service", "systemd-timesyncd.service", "xfs_scrub_all.timer",
+]

@@ -1,0 +1,37 @@
+# What a root file system is made of. The values are in one var file per release: debian-13.pkrvars.hcl.
+# Nothing here needs a Packer plugin, so Packer 1.6 (Debian 12) and current releases read the same files.
+
+variable "os" {
+  type        = string
+  description = "Name of the release as rackbox knows it, for example debian-13."
+}
+
+variable "suite" {
+  type        = string
+  description = "The archive's name of the release, for example trixie."
+}
+
+variable "packages" {
+  type        = map(list(string))
+  description = "Packages per role. All roles' packages are baked in and switched off."
+}
+
+variable "disabled_units" {
+  type        = list(string)
+  description = "Units that packages switch on by themselves and that a machine's role switches on when it is its turn."
+}
+
+variable "masked_units" {
+  type        = list(string)
+  description = "Units that no lab machine wants."
+}
+
+variable "output" {
+  type        = string
+  description = "Directory for the results; made by the caller."
+}
+
+variable "source_date_epoch" {
+  type        = string
+  description = "Seconds since 1970: the newest time stamp in the tree, so that two builds of the same packages agree."
+}

@@ -1,0 +1,172 @@
+"""From what the machines say of themselves to one verdict. Pure.
+
+``judge_lab`` gets each machine's status document (``/usr/local/lib/rackbox/status``; None when it does not answer) and
+says what is wrong, machine by machine and for the lab as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rackbox.topology import Node, Topology
+
+Document = Mapping[str, Any]
+Verdict = Literal["healthy", "degraded"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHealth:
+    """One machine: what it does in a few words, and every problem it has."""
+
+    name: str
+    role: str
+    address: str
+    summary: str
+    problems: tuple[str, ...]
+
+    @property
+    def healthy(self) -> bool:
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class LabHealth:
+    """All machines, and what only the whole shows (two holders, no leader)."""
+
+    nodes: tuple[NodeHealth, ...]
+    problems: tuple[str, ...]
+    floating_ip_holder: str | None
+    etcd_leader: str | None
+
+    @property
+    def verdict(self) -> Verdict:
+        return "healthy" if not self.all_problems else "degraded"
+
+    @property
+    def all_problems(self) -> list[str]:
+        own = [f"{node.name}: {problem}" for node in self.nodes for problem in node.problems]
+        return [*own, *self.problems]
+
+
+def judge_lab(topology: Topology, documents: Mapping[str, Document | None]) -> LabHealth:
+    """The lab's health from its machines' status documents."""
+    nodes = tuple(_judge_node(topology, node, documents.get(node.name)) for node in topology.nodes)
+    holders = _who(topology, documents, "lb", "holds_vip")
+    leaders = _who(topology, documents, "master", "leader")
+    problems = []
+    if topology.load_balancer is not None and len(holders) != 1:
+        address = topology.load_balancer.floating_ip.address.ip
+        problems.append(f"floating IP {address}: must have one holder; has {', '.join(holders) or 'none'}")
+    if topology.by_role("master") and len(leaders) != 1:
+        problems.append(f"etcd: must have one leader; has {', '.join(leaders) or 'none'}")
+    holder = holders[0] if len(holders) == 1 else None
+    return LabHealth(nodes, tuple(problems), holder, leaders[0] if len(leaders) == 1 else None)
+
+
+def health_json(topology: Topology, health: LabHealth) -> dict[str, Any]:
+    """The document of `invoke status --json` (``schema`` 1): verdict, problems, one entry a machine."""
+    return {
+        "schema": 1,
+        "lab": topology.lab,
+        "verdict": health.verdict,
+        "problems": health.all_problems,
+        "floating_ip_holder": health.floating_ip_holder,
+        "etcd_leader": health.etcd_leader,
+        "machines": [
+            {
+                "name": node.name,
+                "role": node.role,
+                "address": node.address,
+                "healthy": node.healthy,
+                "summary": node.summary,
+                "problems": list(node.problems),
+            }
+            for node in health.nodes
+        ],
+    }
+
+
+def _judge_node(topology: Topology, node: Node, document: Document | None) -> NodeHealth:
+    if document is None:
+        return NodeHealth(node.name, node.role, str(node.address), "does not answer", ("does not answer",))
+    problems = []
+    if hook := document.get("failed_hook"):
+        problems.append(f"hook {hook} failed")
+    elif not document["provisioned"]:
+        problems.append("is not provisioned yet")
+    problems += [f"{unit} is {state}" for unit, state in document["units"].items() if state != "active"]
+    for nic in node.nics:
+        lease = document["dhcp"].get(nic.network)
+        if nic.dhcp and lease != str(nic.address):
+            problems.append(f"{nic.network}: must hold the lease {nic.address}; has {lease or 'none'}")
+        if not nic.dhcp and str(nic.address) not in document["addresses"]:
+            problems.append(f"{nic.network}: must have the address {nic.address}")
+    summary, more = _ROLES[node.role](topology, document["role"])
+    return NodeHealth(node.name, node.role, str(node.address), summary, (*problems, *more))
+
+
+def _gateway(topology: Topology, role: Document) -> tuple[str, list[str]]:
+    wanted = sum(nic.dhcp for node in topology.nodes for nic in node.nics)
+    leases = role.get("leases", 0)
+    return f"{leases} leases", [] if leases >= wanted else [f"leases: must be {wanted}; got {leases}"]
+
+
+def _lb(topology: Topology, role: Document) -> tuple[str, list[str]]:
+    problems = [] if role.get("quorate") else ["cluster: no quorum"]
+    wanted = sorted(node.name for node in topology.by_role("lb"))
+    online = sorted(role.get("online", []))
+    if online != wanted:
+        problems.append(f"cluster: {', '.join(wanted)} must be online; online: {', '.join(online) or 'none'}")
+    backends = role.get("haproxy_backends", {})
+    wanted_backends = sum(len(service.backends) for service in topology.services)
+    down = [name for name, state in backends.items() if not state.startswith("UP")]
+    problems += [f"backend {name} is {backends[name]}" for name in down]
+    if len(backends) < wanted_backends:
+        problems.append(f"backends: must be {wanted_backends}; got {len(backends)}")
+    holds = "holds the floating IP" if role.get("holds_vip") else "stands by"
+    return f"{holds}, {len(backends) - len(down)}/{wanted_backends} backends up", problems
+
+
+def _master(topology: Topology, role: Document) -> tuple[str, list[str]]:
+    wanted = len(topology.by_role("master"))
+    problems = [] if role.get("etcd_healthy") else ["etcd is not healthy"]
+    if role.get("members") != wanted:
+        problems.append(f"etcd members: must be {wanted}; got {role.get('members')}")
+    return "etcd leader" if role.get("leader") else "etcd follower", problems
+
+
+def _gluster(topology: Topology, role: Document) -> tuple[str, list[str]]:
+    count = len(topology.by_role("gluster"))
+    peers, bricks, heal = (role.get(key) for key in ("peers_connected", "bricks_online", "heal_pending"))
+    problems = []
+    if peers != count - 1:
+        problems.append(f"gluster peers connected: must be {count - 1}; got {peers}")
+    if topology.gluster_volume and bricks != count:
+        problems.append(f"gluster bricks online: must be {count}; got {bricks}")
+    if heal:
+        problems.append(f"gluster: {heal} entries to heal")
+    return f"{bricks}/{count} bricks online, {heal} to heal", problems
+
+
+def _worker(topology: Topology, role: Document) -> tuple[str, list[str]]:
+    problems = [] if role.get("containerd") else ["containerd does not answer"]
+    mounted = bool(role.get("gluster_mounted"))
+    if topology.gluster_volume and topology.by_role("gluster") and not mounted:
+        problems.append(f"{topology.gluster_mount} is not mounted")
+    return "containerd" + (", shared volume mounted" if mounted else ""), problems
+
+
+_ROLES: dict[str, Callable[[Topology, Document], tuple[str, list[str]]]] = {
+    "gateway": _gateway,
+    "lb": _lb,
+    "master": _master,
+    "gluster": _gluster,
+    "worker": _worker,
+}
+
+
+def _who(topology: Topology, documents: Mapping[str, Document | None], role: str, key: str) -> list[str]:
+    names = [node.name for node in topology.nodes if node.role == role]
+    return [name for name in names if (document := documents.get(name)) and document["role"].get(key)]

@@ -1,0 +1,159 @@
+"""A lab that is up (or was): the one object through which commands reach its machines. Entry point: ``open_lab``."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from rackbox.errors import LabBusy, LabError, MachineError
+from rackbox.health import Document, LabHealth, judge_lab
+from rackbox.load import load_lab
+from rackbox.paths import Home, LabPaths
+from rackbox.providers import Provider, open_provider
+from rackbox.run import Result
+from rackbox.ssh import Connections
+from rackbox.state import LabState, load_state
+from rackbox.tools import find_user_home
+from rackbox.topology import Node, Topology
+from rackbox.wait import NotYet, wait_for
+
+STATUS = "/usr/local/lib/rackbox/status"
+STATUS_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMachine:
+    """See ``rackbox.machine.Machine``."""
+
+    lab: LiveLab
+    node: Node
+
+    def run(self, script: str, *, timeout: float = 10.0, check: bool = True) -> Result:
+        return self.lab.connections.run(self.node.name, script, timeout=timeout, check=check)
+
+    def power_off(self) -> None:
+        self.lab.connections.close(self.node.name)
+        self.lab.provider.power_off(self.lab.topology, self.node)
+
+    def power_on(self) -> None:
+        self.lab.provider.power_on(self.lab.topology, self.node)
+
+    def is_running(self) -> bool:
+        return self.node.name in self.lab.provider.running(self.lab.topology, self.lab.paths)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveLab:
+    """See ``rackbox.machine.Lab``."""
+
+    file: Path
+    topology: Topology
+    home: Home
+    paths: LabPaths
+    provider: Provider
+
+    @property
+    def connections(self) -> Connections:
+        return Connections(self.paths, lambda argv: self.provider.host_argv(self.topology, argv))
+
+    @property
+    def state(self) -> LabState | None:
+        return load_state(self.paths.state)
+
+    def machine(self, name: str) -> LiveMachine:
+        return LiveMachine(self, self.require_node(name))
+
+    def client_argv(self, argv: Sequence[str]) -> list[str]:
+        return self.provider.client_argv(self.topology, argv)
+
+    def client_environment(self) -> dict[str, str]:
+        """What a client of the lab sets: where etcd answers, and with which credentials."""
+        balancer = self.topology.load_balancer
+        etcd = next((service for service in self.topology.services if service.name == "etcd"), None)
+        variables = {"RACKBOX_LAB": str(self.file.absolute()), "debian_chroot": f"rackbox {self.topology.lab}"}
+        if balancer and etcd:
+            variables |= {
+                "ETCDCTL_API": "3",
+                "ETCDCTL_ENDPOINTS": f"https://{etcd.name}.{self.topology.domain}:{etcd.port}",
+                "ETCDCTL_CACERT": str(self.paths.secrets / "ca.pem"),
+                "ETCDCTL_CERT": str(self.paths.secrets / "client.pem"),
+                "ETCDCTL_KEY": str(self.paths.secrets / "client.key"),
+            }
+        return variables
+
+    def read_documents(self) -> dict[str, Document | None]:
+        """Every machine's status document, asked at the same time; None for one that does not answer."""
+        nodes = self.topology.nodes
+        with ThreadPoolExecutor(max_workers=min(32, len(nodes))) as pool:
+            return dict(zip((node.name for node in nodes), pool.map(self._read_document, nodes), strict=True))
+
+    def read_health(self) -> LabHealth:
+        return judge_lab(self.topology, self.read_documents())
+
+    def wait_healthy(self, timeout: float) -> None:
+        def probe() -> None:
+            problems = self.read_health().all_problems
+            if problems:
+                raise NotYet("; ".join(problems))
+
+        wait_for(f"lab {self.topology.lab} healthy", probe, timeout=timeout, interval=0.3)
+
+    def require_node(self, name: str) -> Node:
+        names = [node.name for node in self.topology.nodes]
+        if name not in names:
+            near = get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"machines: {', '.join(names)}"
+            raise LabError(f"lab {self.topology.lab} has no machine {name}", hint)
+        return self.topology.node(name)
+
+    def require_up(self) -> None:
+        if not self.provider.is_prepared(self.topology, self.paths):
+            raise LabError(f"lab {self.topology.lab} is not up", f"boot it with `invoke up --lab {self.file}`")
+
+    def _read_document(self, node: Node) -> Document | None:
+        try:
+            result = self.connections.run(node.name, STATUS, timeout=STATUS_TIMEOUT, check=False)
+            document: Document = json.loads(result.stdout) if result.ok else {}
+        except (LabError, ValueError):
+            return None
+        return document or None
+
+
+def open_lab(lab_file: Path, provider: str = "") -> LiveLab:
+    """The lab that a config describes. Its provider is the one it was booted with, else the one asked for."""
+    config, topology = load_lab(lab_file)
+    home = find_user_home()
+    paths = home.lab(topology.lab)
+    state = load_state(paths.state)
+    name = state.provider if state and state.phase != "absent" else provider or config.provider
+    return LiveLab(lab_file, topology, home, paths, open_provider(name))
+
+
+@contextmanager
+def lab_lock(paths: LabPaths) -> Iterator[None]:
+    """Hold the lab for one acting command; raises ``LabBusy`` at once when another has it."""
+    path = paths.runtime.parent / f"{paths.runtime.name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabBusy(
+                f"lab {paths.runtime.name}: another command is acting on it", "wait for it to end, then try again"
+            ) from None
+        yield
+
+
+def machine_error(lab: LiveLab, node: Node, text: str, tail: Sequence[str]) -> MachineError:
+    """An error that names the machine and shows the last lines of what it said."""
+    lines = list(tail) or lab.provider.console_tail(node, lab.paths, 15)
+    return MachineError(
+        "\n".join([f"{node.name}: {text}", *(f"  | {line}" for line in lines)]),
+        f"look inside with `invoke ssh {node.name}`, then go on with `invoke up --resume`",
+    )

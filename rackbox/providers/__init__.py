@@ -1,0 +1,105 @@
+"""Providers: what runs the machines. One file each, one line in ``PROVIDERS``.
+
+A provider answers: can it run here, and if not, why; what it adds to the Vagrantfile; how the lab's place (networks,
+client) is made and taken away; how a machine's power is pulled. It is not asked what the lab is: that is the topology,
+the same for every provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rackbox.errors import LabError
+from rackbox.paths import LabPaths
+from rackbox.templating import VagrantSetting
+from rackbox.topology import Node, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """One thing that a provider can or cannot do; ``note`` says what that means for the user."""
+
+    name: str
+    available: bool
+    note: str
+
+
+class Provider(Protocol):
+    """See the module's docstring. Methods that act are idempotent."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capabilities(self) -> tuple[Capability, ...]: ...
+
+    def vagrant_settings(self, topology: Topology, node: Node, paths: LabPaths) -> tuple[VagrantSetting, ...]:
+        """The provider's lines for one machine in the Vagrantfile. Pure."""
+        ...
+
+    def prepare(self, topology: Topology, paths: LabPaths) -> None:
+        """Make the place the machines live in: namespaces, bridges, mounts."""
+        ...
+
+    def is_prepared(self, topology: Topology, paths: LabPaths) -> bool: ...
+
+    def remove(self, topology: Topology, paths: LabPaths) -> None:
+        """Take away everything that ``prepare`` made, and every process that is left in it."""
+        ...
+
+    def client_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
+        """``argv`` wrapped to run at the client's place."""
+        ...
+
+    def host_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
+        """``argv`` wrapped to run where Vagrant and the management network are."""
+        ...
+
+    def existing(self, topology: Topology, paths: LabPaths) -> frozenset[str]:
+        """Names of the machines that have been created, running or not."""
+        ...
+
+    def running(self, topology: Topology, paths: LabPaths) -> frozenset[str]: ...
+
+    def before_boot(self, node: Node, paths: LabPaths) -> None:
+        """Put right what Vagrant's provider leaves behind on a machine that is stopped."""
+        ...
+
+    def power_off(self, topology: Topology, node: Node) -> None:
+        """Links cut first, then killed: nothing says goodbye."""
+        ...
+
+    def power_on(self, topology: Topology, node: Node) -> None: ...
+
+    def console_tail(self, node: Node, paths: LabPaths, lines: int) -> list[str]:
+        """The last lines of the machine's console, for an error message; empty where there is none."""
+        ...
+
+    def facts(self) -> dict[str, str]:
+        """What stands beside every figure: versions, cgroup view, kernel."""
+        ...
+
+
+def _lxc() -> Provider:
+    from rackbox.providers.lxc import LxcProvider
+
+    return LxcProvider()
+
+
+PROVIDERS: dict[str, Callable[[], Provider]] = {"lxc": _lxc}
+
+AUTO_ORDER = ("lxc",)
+"""``provider: auto`` takes the first of these that works."""
+
+
+def open_provider(name: str) -> Provider:
+    """The provider of that name, or for ``auto`` the first that works here."""
+    if name == "auto":
+        name = AUTO_ORDER[0]
+    try:
+        return PROVIDERS[name]()
+    except KeyError:
+        known = ", ".join(PROVIDERS)
+        raise LabError(f"provider: must be auto or one of {known}; got {name}") from None

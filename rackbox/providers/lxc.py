@@ -1,0 +1,173 @@
+"""System containers (LXC) in the lab's own namespace: any Linux machine, no virtualisation.
+
+vagrant-lxc creates and starts the containers; what it is asked for is kept small, because its upstream is archived:
+NICs, mounts and names are given as plain LXC settings. Pulling the power and putting it back go to LXC directly.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rackbox.cgroups import host_view
+from rackbox.errors import MissingTool
+from rackbox.paths import LabPaths
+from rackbox.place import Place, add_bridge, add_route, enter_argv, make_place, remove_place
+from rackbox.providers import Capability
+from rackbox.run import run
+from rackbox.templating import VagrantSetting
+from rackbox.topology import Node, Topology
+
+ISOLATE_PORT = Path(__file__).parent / "lxc_files" / "isolate-port"
+SEED = "var/lib/cloud/seed/nocloud"
+RUNTIME = Path("/run/rackbox")
+
+
+class LxcProvider:
+    """See ``rackbox.providers.Provider``."""
+
+    name = "lxc"
+
+    capabilities = (
+        Capability("boots without virtualisation", True, "shares the host's kernel"),
+        Capability("LVM volumes", False, "volumes are directories of their own; sizes are not enforced"),
+        Capability("own kernel modules", False, "what the host's kernel has"),
+        Capability("durability after a power cut", False, "the host's page cache survives: a cut proves restart only"),
+    )
+
+    def vagrant_settings(self, topology: Topology, node: Node, paths: LabPaths) -> tuple[VagrantSetting, ...]:
+        settings = [
+            # We are root in our own namespace: no sudo, no wrapper.
+            VagrantSetting("privileged=", (False,)),
+            VagrantSetting("backingstore=", ("dir",)),
+            VagrantSetting("container_name=", (node.name,)),
+            VagrantSetting("tmpfs_mount_size=", ("",)),
+            VagrantSetting("ssh_ip_addr=", (str(node.management.address.ip),)),
+            _lxc("cgroup.dir", f"{_cgroup(topology)}/{node.name}"),
+        ]
+        for number, nic in enumerate(node.nics):
+            settings += [
+                _lxc(f"net.{number}.type", "veth"),
+                _lxc(f"net.{number}.link", nic.network),
+                _lxc(f"net.{number}.name", nic.network),
+                _lxc(f"net.{number}.flags", "up"),
+                _lxc(f"net.{number}.hwaddr", nic.mac),
+                _lxc(f"net.{number}.veth.pair", port_name(node, number)),
+            ]
+        settings.append(_lxc("net.0.script.up", str(ISOLATE_PORT)))
+        seed = paths.rendered / "nodes" / node.name
+        settings.append(_mount(seed, SEED, "ro"))
+        settings += [_mount(volume_dir(paths, node, v.name), v.mount.lstrip("/"), "rw") for v in node.volumes]
+        return tuple(settings)
+
+    def prepare(self, topology: Topology, paths: LabPaths) -> None:
+        place = _place(topology)
+        client = topology.client_network
+        make_place(place, machines=paths.machines, nameserver=str(client.gateway), domain=topology.domain)
+        for network in topology.networks:
+            prefix = network.cidr.prefixlen
+            add_bridge(place, network.name, f"{network.client}/{prefix}" if network.client else None)
+        for network in topology.lab_networks:
+            if network is not client:
+                add_route(place, str(network.cidr), str(client.gateway))
+        for node in topology.nodes:
+            for volume in node.volumes:
+                volume_dir(paths, node, volume.name).mkdir(parents=True, exist_ok=True)
+
+    def is_prepared(self, topology: Topology, paths: LabPaths) -> bool:
+        return _place(topology).exists()
+
+    def remove(self, topology: Topology, paths: LabPaths) -> None:
+        place = _place(topology)
+        if place.exists():
+            for name in self.existing(topology, paths):
+                run(enter_argv(place, ["lxc-stop", "--kill", "--name", name]), timeout=30, check=False)
+            script = f"find /sys/fs/cgroup/{_cgroup(topology)} -depth -type d -delete 2>/dev/null || true"
+            run(enter_argv(place, ["bash", "-c", script]), timeout=10)
+        remove_place(place)
+
+    def client_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
+        return enter_argv(_place(topology), argv)
+
+    def host_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
+        return enter_argv(_place(topology), argv)
+
+    def existing(self, topology: Topology, paths: LabPaths) -> frozenset[str]:
+        return frozenset(entry.parent.name for entry in paths.machines.glob("*/config"))
+
+    def running(self, topology: Topology, paths: LabPaths) -> frozenset[str]:
+        if not self.is_prepared(topology, paths):
+            return frozenset()
+        listing = run(enter_argv(_place(topology), ["lxc-ls", "--running", "-1"]), timeout=20)
+        return frozenset(listing.stdout.split())
+
+    def before_boot(self, node: Node, paths: LabPaths) -> None:
+        """vagrant-lxc means to cut its old block out of the config before each start, but writes the shorter text over
+        the longer without truncating, so the block doubles each time. Cut it out for it."""
+        config = paths.machines / node.name / "config"
+        if not config.exists():
+            return
+        text = config.read_text()
+        clean = re.sub(r"^# VAGRANT-BEGIN\n.*?^# VAGRANT-END\n", "", text, flags=re.DOTALL | re.MULTILINE)
+        if clean != text:
+            config.write_text(clean)
+
+    def power_off(self, topology: Topology, node: Node) -> None:
+        ports = " ".join(port_name(node, number) for number in range(len(node.nics)))
+        # The links first: the kernel that survives a container would say goodbye (FIN, RST) for its processes.
+        script = f"""for port in {ports}; do [ ! -e /sys/class/net/$port ] || ip link set $port down nomaster; done
+lxc-stop --kill --name {node.name} || [ $? -eq 2 ]"""
+        run(enter_argv(_place(topology), ["bash", "-euc", script]), timeout=30)
+
+    def power_on(self, topology: Topology, node: Node) -> None:
+        place = _place(topology)
+        state = run(enter_argv(place, ["lxc-info", "--name", node.name, "--state", "--no-humanize"]), timeout=10)
+        if state.stdout.strip() != "RUNNING":
+            run(enter_argv(place, ["lxc-start", "--daemon", "--name", node.name]), timeout=60)
+
+    def console_tail(self, node: Node, paths: LabPaths, lines: int) -> list[str]:
+        try:
+            text = (paths.machines / node.name / "console.log").read_text(errors="replace")
+        except FileNotFoundError:
+            return []
+        return [line.rstrip("\r") for line in text.splitlines()][-lines:]
+
+    def facts(self) -> dict[str, str]:
+        try:
+            version = run(["lxc-start", "--version"], timeout=10).stdout.strip()
+        except MissingTool:
+            version = "not installed"
+        return {"provider": "lxc", "lxc": version, "kernel": platform.release(), "cgroups": host_view()}
+
+
+def port_name(node: Node, number: int) -> str:
+    """The host-side name of a machine's NIC, at most 15 characters (IFNAMSIZ): readable where the name is short.
+
+    No machine or network name has an underscore, so it cannot meet another link's name.
+    """
+    readable = f"{node.name}_{number}"
+    return readable if len(readable) <= 15 else "v_" + node.nics[number].mac.replace(":", "")
+
+
+def volume_dir(paths: LabPaths, node: Node, volume: str) -> Path:
+    return paths.root / "volumes" / node.name / volume
+
+
+def _place(topology: Topology) -> Place:
+    return Place(topology.lab, RUNTIME / topology.lab)
+
+
+def _cgroup(topology: Topology) -> str:
+    return f"rackbox-{topology.lab}"
+
+
+def _lxc(key: str, value: str) -> VagrantSetting:
+    return VagrantSetting("customize", (key, value))
+
+
+def _mount(source: Path, target: str, mode: str) -> VagrantSetting:
+    # fstab's own escape for a space (fstab(5)); LXC reads entries like fstab.
+    escaped = str(source).replace(" ", "\\040")
+    return _lxc("mount.entry", f"{escaped} {target} none bind,{mode},create=dir 0 0")

@@ -1,0 +1,55 @@
+"""`invoke status`: the health of each machine and service and one verdict, in well under a second."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from rackbox.errors import EXIT_FAILED, EXIT_OK
+from rackbox.forwarding import read_forwards
+from rackbox.health import LabHealth, health_json
+from rackbox.lab import LiveLab, open_lab
+
+
+def command(lab_file: Path, as_json: bool, out: Path | None) -> int:
+    """0 healthy, 1 degraded, 3 not up."""
+    lab = open_lab(lab_file)
+    lab.require_up()
+    health = lab.read_health()
+    if as_json or out:
+        forwards = {name: f"127.0.0.1:{port}" for name, port in read_forwards(lab).items()}
+        text = json.dumps({**health_json(lab.topology, health), "forwards": forwards}, indent=2)
+        if out:
+            out.write_text(text + "\n")
+        else:
+            print(text)
+    else:
+        print_health(lab, health, Console(highlight=False))
+    return EXIT_OK if health.verdict == "healthy" else EXIT_FAILED
+
+
+def print_health(lab: LiveLab, health: LabHealth, console: Console) -> None:
+    """One screen: a line a machine, what is wrong below it, the verdict and the ways in."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("", "machine", "address", "state"):
+        table.add_column(column)
+    for node in health.nodes:
+        mark = "[green]✓[/]" if node.healthy else "[red]✗[/]"
+        table.add_row(mark, node.name, node.address, node.summary)
+        for problem in node.problems:
+            table.add_row("", "", "", f"[red]{problem}[/]")
+    console.print(table)
+    for problem in health.problems:
+        console.print(f"[red]✗ {problem}[/]")
+    colour = "green" if health.verdict == "healthy" else "red"
+    count = sum(node.healthy for node in health.nodes)
+    console.print(f"\n[{colour}]{health.verdict}[/]: {count} of {len(health.nodes)} machines", end="")
+    balancer = lab.topology.load_balancer
+    if balancer and health.floating_ip_holder:
+        console.print(f", floating IP {balancer.floating_ip.address.ip} on {health.floating_ip_holder}", end="")
+    console.print()
+    for name, port in read_forwards(lab).items():
+        console.print(f"  {name:<6} 127.0.0.1:{port}", style="dim")

@@ -1,0 +1,210 @@
+"""Brings a lab up: from a topology to healthy machines, all at the same time. Entry point: ``bring_up``.
+
+Safe to run again: what is there and right is left alone. After a failure, ``resume`` keeps the unfinished machines and
+runs their hooks again; without it they are made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from rich.console import Console
+
+from rackbox.box import Box, check_box, current_box
+from rackbox.credentials import ensure_credentials
+from rackbox.errors import EXIT_FAILED, EXIT_OK, LabError
+from rackbox.follow import follow_provisioning
+from rackbox.forwarding import start_forwarders
+from rackbox.health import LabHealth
+from rackbox.hooks import load_sources
+from rackbox.image import build_image
+from rackbox.lab import LiveLab, lab_lock, open_lab
+from rackbox.progress import MachineBoard, Steps
+from rackbox.render import VagrantTarget, render_lab, write_rendered
+from rackbox.state import LabState, save_state
+from rackbox.status import print_health
+from rackbox.templating import RenderedFile
+from rackbox.tools import check_tools
+from rackbox.topology import Node
+from rackbox.vagrant_adapter import VagrantAdapter
+
+HEALTHY_TIMEOUT = 90.0
+"""Seconds from the last hook's end until services have found each other: elections, peers, mounts."""
+PROVISION_TIMEOUT = 300.0
+
+
+def command(lab_file: Path, provider: str, resume: bool) -> int:
+    """`invoke up`: 0 healthy, 1 not, 3 could not run."""
+    console = Console(stderr=True, highlight=False)
+    lab = open_lab(lab_file, provider)
+    health = bring_up(lab, console, resume=resume)
+    return EXIT_OK if health.verdict == "healthy" else EXIT_FAILED
+
+
+def bring_up(lab: LiveLab, console: Console, *, resume: bool = False) -> LabHealth:
+    """Boot what is not running, change what has changed, and wait until the whole is healthy."""
+    started = time.monotonic()
+    with lab_lock(lab.paths):
+        state = _check_state(lab)
+        check_tools(lab.provider.name)
+        box = _find_box(lab, console)
+        files = _render(lab, box)
+        digests = _digests(lab, files)
+        if state.phase == "up" and state.digests == digests and (health := _already_healthy(lab)):
+            console.print(f"lab {lab.topology.lab} is up and healthy: nothing to do")
+            return health
+        _boot(lab, box, files, state.with_(box=box.name, box_version=box.version), digests, console, resume)
+        with Steps(console).step("healthy"):
+            lab.wait_healthy(HEALTHY_TIMEOUT)
+        health = lab.read_health()
+    print_health(lab, health, Console(highlight=False, stderr=True))
+    console.print(f"lab {lab.topology.lab} is up after {time.monotonic() - started:.1f} s")
+    return health
+
+
+def _boot(
+    lab: LiveLab,
+    box: Box,
+    files: Mapping[str, RenderedFile],
+    state: LabState,
+    digests: Mapping[str, str],
+    console: Console,
+    resume: bool,
+) -> None:
+    steps = Steps(console)
+    vagrant = open_vagrant(lab)
+    save_state(lab.paths.state, state.with_(phase="starting"))
+    with steps.step("files written"):
+        write_rendered(files, lab.paths.rendered)
+    with steps.step("networks made"):
+        lab.provider.prepare(lab.topology, lab.paths)
+    if not vagrant.has_box(box.name, box.version):
+        with steps.step(f"box {box.name} {box.version} installed"):
+            check_box(box)
+            vagrant.add_box(box.name, lab.home.boxes / box.os / "metadata.json")
+    existing = lab.provider.existing(lab.topology, lab.paths)
+    gone = existing - {node.name for node in lab.topology.nodes}
+    anew = set() if resume else existing & set(state.failed)
+    if remove := sorted(gone | anew):
+        with steps.step(f"removed {', '.join(remove)}"):
+            _remove_machines(lab, vagrant, remove)
+    running = lab.provider.running(lab.topology, lab.paths)
+    start = [node for node in lab.topology.nodes if node.name not in running]
+    changed = [
+        node
+        for node in lab.topology.nodes
+        if node.name in running and (state.digests.get(node.name) != digests[node.name] or node.name in state.failed)
+    ]
+    for node in changed:
+        _provision_again(lab, node)
+    board = MachineBoard(console, [node.name for node in (*start, *changed)])
+    try:
+        _start_machines(lab, vagrant, start, changed, board)
+    except BaseException:
+        failed = tuple(board.unfinished())
+        save_state(lab.paths.state, state.with_(phase="failed", digests=dict(digests), failed=failed))
+        raise
+    pid = start_forwarders(lab, state.forward_pid)
+    save_state(lab.paths.state, state.with_(phase="up", digests=dict(digests), failed=(), forward_pid=pid))
+
+
+def _start_machines(
+    lab: LiveLab, vagrant: VagrantAdapter, start: Sequence[Node], changed: Sequence[Node], board: MachineBoard
+) -> None:
+    """Vagrant boots the machines while each machine's own progress is followed: they provision themselves."""
+    nodes = [*start, *changed]
+    if not nodes:
+        return
+    for node in start:
+        lab.connections.close(node.name)
+        lab.provider.before_boot(node, lab.paths)
+    stop = threading.Event()
+    with board:
+        pool = ThreadPoolExecutor(max_workers=len(nodes) + 1)
+        try:
+            jobs = [pool.submit(follow_provisioning, lab, node, board, stop, PROVISION_TIMEOUT) for node in nodes]
+            if start:
+                jobs.append(pool.submit(vagrant.up, [node.name for node in start]))
+            done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+            for job in done:
+                job.result()
+        finally:
+            stop.set()
+            vagrant.stop()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _provision_again(lab: LiveLab, node: Node) -> None:
+    """Bring a running machine's files up to date and run its hooks again."""
+    script = """rm -f /run/rackbox/progress.jsonl
+cloud-init --file /var/lib/cloud/seed/nocloud/user-data single --name write_files --frequency always >/dev/null
+systemctl restart --no-block rackbox-provision.service"""
+    lab.connections.run(node.name, script, timeout=60)
+
+
+def _remove_machines(lab: LiveLab, vagrant: VagrantAdapter, names: Sequence[str]) -> None:
+    for name in names:
+        lab.connections.close(name)
+    vagrant.destroy(names)
+
+
+def _already_healthy(lab: LiveLab) -> LabHealth | None:
+    if not lab.provider.is_prepared(lab.topology, lab.paths):
+        return None
+    health = lab.read_health()
+    return health if health.verdict == "healthy" else None
+
+
+def _check_state(lab: LiveLab) -> LabState:
+    """The lab's state, or a new one. Two files must not name the same lab."""
+    file = str(lab.file.resolve())
+    state = lab.state
+    if state is None or state.phase == "absent":
+        return LabState(lab.topology.lab, file, lab.provider.name)
+    if state.lab_file != file:
+        raise LabError(
+            f"lab {lab.topology.lab} was made from {state.lab_file}; got {file}",
+            "give one of them another `name:`, or take the other down first",
+        )
+    return state
+
+
+def _find_box(lab: LiveLab, console: Console) -> Box:
+    box = current_box(lab.home.boxes, lab.topology.os, lab.provider.name)
+    if box is None:
+        console.print(f"no box of {lab.topology.os} for {lab.provider.name} yet: building one")
+        box = build_image(lab.home, lab.topology.os, lab.provider.name, console)
+    return box
+
+
+def _render(lab: LiveLab, box: Box) -> dict[str, RenderedFile]:
+    credentials = ensure_credentials(lab.topology, lab.paths.secrets)
+    lines = {node.name: lab.provider.vagrant_settings(lab.topology, node, lab.paths) for node in lab.topology.nodes}
+    target = VagrantTarget(lab.provider.name, box.name, box_version=box.version, directory=lab.paths.rendered)
+    return render_lab(lab.topology, credentials, lines, load_sources(), target)
+
+
+def _digests(lab: LiveLab, files: Mapping[str, RenderedFile]) -> dict[str, str]:
+    """What each machine is made from, as a digest of its seed."""
+    digests = {}
+    for node in lab.topology.nodes:
+        digest = hashlib.sha256()
+        for name in ("user-data", "network-config"):
+            digest.update(files[f"nodes/{node.name}/{name}"].data)
+        digests[node.name] = digest.hexdigest()
+    return digests
+
+
+def open_vagrant(lab: LiveLab) -> VagrantAdapter:
+    return VagrantAdapter(
+        lab.paths.rendered,
+        vagrant_home=lab.home.vagrant,
+        provider=lab.provider.name,
+        log=lab.paths.logs / "vagrant.log",
+        wrap=lambda argv: lab.provider.host_argv(lab.topology, argv),
+    )
