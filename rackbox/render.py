@@ -7,6 +7,7 @@ text that all machines of a role share is formatted once.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import string
 import tempfile
@@ -59,7 +60,9 @@ def render_lab(
         files |= renderer.render_node(node)
     common = {"topology": topology, "credentials": credentials, "target": target, "user": GUEST_USER}
     machines = [(node, provider_lines.get(node.name, ())) for node in topology.nodes]
-    vagrantfile = renderer.templates.render(VAGRANTFILE, common | {"machines": machines, "header": _header(VAGRANTFILE)})
+    vagrantfile = renderer.templates.render(
+        VAGRANTFILE, common | {"machines": machines, "header": _header(VAGRANTFILE)}
+    )
     files["Vagrantfile"] = RenderedFile(vagrantfile)
     files["known_hosts"] = RenderedFile(_render_known_hosts(topology, credentials))
     files["ssh_config"] = RenderedFile(_render_ssh_config(topology, credentials, target))
@@ -164,9 +167,11 @@ class _Renderer:
             "resolver": "127.0.0.1" if node.role == "gateway" else "",
         }
         files = {}
-        for name, mode in (("user-data", SECRET_MODE), ("meta-data", 0o644), ("network-config", 0o644)):
+        digest = hashlib.sha256()
+        for name, mode in (("user-data", SECRET_MODE), ("network-config", 0o644), ("meta-data", 0o644)):
             template = f"cloud-init/{name}.j2"
-            text = self.templates.render(template, values | {"header": _header(template)})
+            text = self.templates.render(template, values | {"header": _header(template), "digest": digest.hexdigest()[:12]})
+            digest.update(text.encode())
             files[f"nodes/{node.name}/{name}"] = RenderedFile(text, mode)
         for config in configs:
             files[f"nodes/{node.name}/files{config.path}"] = RenderedFile(config.content, config.mode)

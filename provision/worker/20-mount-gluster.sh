@@ -19,8 +19,11 @@ some_server_answers() {
   return 1
 }
 
+# The start of a mount unit may succeed and the mount be gone a moment later, when the volume is not there yet.
 mounted() {
-  mountpoint --quiet "$RACKBOX_GLUSTER_MOUNT" || systemctl start "$unit"
+  mountpoint --quiet "$RACKBOX_GLUSTER_MOUNT" && return
+  systemctl start "$unit"
+  mountpoint "$RACKBOX_GLUSTER_MOUNT"
 }
 
 mkdir -p "$RACKBOX_ROOT$RACKBOX_GLUSTER_MOUNT"
