@@ -1,0 +1,255 @@
+"""The failover test: plays scenarios, each as often as asked, and gives the report on them.
+
+Entry points: ``failover_test``, ``judge`` (an old run again, from its history alone), ``list_scenarios``. Each repeat
+is a directory of its own under the lab's ``runs``, ``<group>-<scenario>-<n>``, written before the next begins: a long
+series that was broken off goes on with ``resume``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+import rackbox
+from rackbox.errors import EXIT_OK, LabError
+from rackbox.history import SCHEMA, JsonValue
+from rackbox.machine import Lab
+from rackbox.probes import PROBES
+from rackbox.recorder import load_history
+from rackbox.repertoire import choose_scenarios, find_budget, list_scenarios, render_scenarios
+from rackbox.report import FailoverReport, render_report, report_json, run_json
+from rackbox.scenario import HISTORY, Stage, play_scenario
+from rackbox.scenarios import Scenario
+from rackbox.show import write_json
+from rackbox.topology import Topology
+from rackbox.verdict import RunVerdict, judge_all, judge_run
+
+__all__ = ["command", "failover_test", "judge", "list_scenarios"]
+
+VERDICT = "verdict.json"
+
+
+def command(
+    lab_file: Path,
+    scenarios: Sequence[str],
+    repeat: int,
+    listing: bool,
+    judged: str,
+    as_json: bool,
+    out: Path | None,
+    resume: str = "",
+) -> int:
+    """``invoke failover-test``: list, judge again, or play; print the report; the exit code is the verdict's."""
+    from rackbox.lab import lab_lock, open_lab
+
+    if judged:
+        return _show(judge(Path(judged)), as_json, out)
+    lab = open_lab(lab_file)
+    if listing:
+        return _show_list(lab.topology, as_json, out)
+    choose_scenarios(lab.topology, scenarios, repeat)
+    lab.require_up()
+    chatter = Console(stderr=True, highlight=False)
+
+    def say(text: str) -> None:
+        chatter.print(f"[dim]{datetime.now():%H:%M:%S}[/] {escape(text)}")
+
+    with lab_lock(lab.paths):
+        report = failover_test(lab, scenarios, repeat, provider=lab.provider.name, resume=resume or None, say=say)
+    return _show(report, as_json, out)
+
+
+def _show(report: FailoverReport, as_json: bool, out: Path | None) -> int:
+    if as_json or out is not None:
+        write_json(report_json(report), out)
+    if not as_json:
+        Console(highlight=False).print(render_report(report))
+    return report.exit_code
+
+
+def _show_list(topology: Topology, as_json: bool, out: Path | None) -> int:
+    rows = list_scenarios(topology)
+    if as_json or out is not None:
+        write_json({"schema": SCHEMA, "scenarios": rows}, out)
+    if not as_json:
+        Console(highlight=False).print(render_scenarios(rows))
+    return EXIT_OK
+
+
+def failover_test(
+    lab: Lab,
+    scenarios: Sequence[str] = (),
+    repeat: int = 1,
+    *,
+    provider: str = "unknown",
+    facts: Mapping[str, JsonValue] | None = None,
+    resume: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    stage: Stage | None = None,
+) -> FailoverReport:
+    """Break ``lab`` by each of ``scenarios`` (all that the lab can survive, if none is named), ``repeat`` times each.
+
+    ``facts`` are kept in every history's header (cgroup view, versions). ``resume`` is the group (time stamp) of a
+    series to go on with: runs that came to their end are judged again, not made again. ``say`` is told of progress,
+    one line at a time. Raises ``LabError`` for what cannot be run, before anything is touched; ``KeyboardInterrupt``
+    once all is healed.
+    """
+    chosen, notes = choose_scenarios(lab.topology, scenarios, repeat)
+    stage = stage or Stage(say=say)
+    group = resume or datetime.fromtimestamp(stage.wall()).strftime("%Y%m%dT%H%M%S")
+    if resume and not find_runs(lab.paths.runs, resume):
+        raise LabError(f"{lab.paths.runs}: no runs of {resume} to go on with", "`ls` it to see what there is")
+    done: dict[str, list[RunVerdict]] = {scenario.name: [] for scenario in chosen}
+    with stage.interrupts:
+        for scenario in chosen:
+            for number in range(1, repeat + 1):
+                say(f"{scenario.name} {number}/{repeat}")
+                run_dir = lab.paths.runs / f"{group}-{scenario.name}-{number}"
+                try:
+                    verdict = _run_once(
+                        lab, scenario, run_dir, stage, _header(lab, scenario, group, number, provider, facts)
+                    )
+                except LabError as error:
+                    if not any(done.values()):
+                        raise
+                    notes.append(f"stopped before {scenario.name} {number}/{repeat}: {error.message}")
+                    return _report(lab.topology.lab, provider, group, lab.paths.runs, done, notes, cut_short=True)
+                say(f"{scenario.name} {number}/{repeat}: {describe_run(verdict)}")
+                done[scenario.name].append(verdict)
+    return _report(lab.topology.lab, provider, group, lab.paths.runs, done, notes)
+
+
+def judge(where: Path) -> FailoverReport:
+    """Judge stored runs again, from their histories alone. ``where`` is one run's directory, or a path that such
+    directories begin with (``…/runs/20260101T120000`` takes the whole series). Raises ``LabError`` if there is none."""
+    directories = [where] if (where / HISTORY).is_file() else find_runs(where.parent, where.name)
+    if not directories:
+        raise LabError(
+            f"{where}: no run is stored there (a run is a directory with {HISTORY})", f"see `ls {where.parent}`"
+        )
+    done: dict[str, list[RunVerdict]] = {}
+    lab = provider = "unknown"
+    for directory in directories:
+        history = load_history(directory / HISTORY)
+        verdict = judge_run(history, directory.name)
+        done.setdefault(verdict.scenario, []).append(verdict)
+        if history.header is not None:
+            lab = str(history.header.fields.get("lab", lab))
+            provider = str(history.header.fields.get("provider", provider))
+    return _report(lab, provider, where.name, directories[0].parent, done, [])
+
+
+def find_runs(runs: Path, prefix: str) -> list[Path]:
+    """The stored runs whose directory's name begins with ``prefix``, in the order in which they were made."""
+    if not prefix or not runs.is_dir():
+        return []
+    found = [path for path in runs.iterdir() if path.name.startswith(prefix) and (path / HISTORY).is_file()]
+    return sorted(found, key=lambda path: ((path / HISTORY).stat().st_mtime, path.name))
+
+
+def describe_run(verdict: RunVerdict) -> str:
+    """One line on one run."""
+    outage = verdict.outage
+    figure = f"{outage.seconds * 1000:.0f} ± {outage.resolution * 1000:.0f} ms, " if outage else ""
+    failed = f"{outage.failed} failed, " if outage else ""
+    return f"{figure}{failed}{verdict.verdict}" + "".join(f"; {reason}" for reason in verdict.reasons)
+
+
+def _run_once(lab: Lab, scenario: Scenario, run_dir: Path, stage: Stage, header: Mapping[str, JsonValue]) -> RunVerdict:
+    """Play and judge one repeat, or only judge it if it was played to its end already."""
+    if not _is_complete(run_dir):
+        _set_aside(run_dir)
+        run_dir.mkdir(parents=True)
+        play_scenario(lab, scenario, run_dir, stage=stage, header=header)
+    verdict = judge_run(load_history(run_dir / HISTORY), run_dir.name)
+    _write_whole(run_dir / VERDICT, json.dumps(run_json(verdict), indent=2) + "\n")
+    return verdict
+
+
+def _is_complete(run_dir: Path) -> bool:
+    """Whether the run was made and is worth keeping: to its end, not broken off, and with a fault in it."""
+    if not (run_dir / HISTORY).is_file():
+        return False
+    history = load_history(run_dir / HISTORY)
+    ended, broken_off = history.first("run-end"), history.first("interrupted")
+    return ended is not None and broken_off is None and history.first("inject-end") is not None
+
+
+def _set_aside(run_dir: Path) -> None:
+    """Keep what a broken-off run left, under a name that no series claims."""
+    if not run_dir.exists():
+        return
+    number = 1
+    while (aside := run_dir.with_name(f"broken-off-{number}-{run_dir.name}")).exists():
+        number += 1
+    run_dir.rename(aside)
+
+
+def _header(
+    lab: Lab, scenario: Scenario, group: str, number: int, provider: str, facts: Mapping[str, JsonValue] | None
+) -> dict[str, JsonValue]:
+    topology = lab.topology
+    return {
+        "schema": SCHEMA,
+        "lab": topology.lab,
+        "topology": hashlib.sha256(repr(topology).encode()).hexdigest()[:16],
+        "provider": provider,
+        "group": group,
+        "number": number,
+        "scenario": scenario.name,
+        "fault": scenario.fault,
+        "target": scenario.target,
+        "probes": scenario.probes,
+        "judged": scenario.judged,
+        "budget_ms": find_budget(topology, scenario),
+        "expects_bite": scenario.expects_bite,
+        "one_holder": scenario.one_holder,
+        "settle_s": scenario.settle,
+        "probe_interval_ms": topology.failover.probe_interval_ms,
+        "probe_timeout_ms": topology.failover.probe_timeout_ms,
+        "paces": {name: PROBES[name].pace for name in scenario.probes},
+        "ha": topology.load_balancer.ha if topology.load_balancer else None,
+        "machines": len(topology.nodes),
+        "software": {
+            "rackbox": rackbox.__version__,
+            "python": platform.python_version(),
+            "kernel": platform.release(),
+            "tls": ssl.OPENSSL_VERSION,
+        },
+        "cpus": os.cpu_count(),
+        "load": [round(value, 2) for value in os.getloadavg()],
+        "cgroup": "v2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1",
+        "facts": dict(facts or {}),
+    }
+
+
+def _report(
+    lab: str,
+    provider: str,
+    group: str,
+    runs: Path,
+    done: Mapping[str, Sequence[RunVerdict]],
+    notes: Sequence[str],
+    cut_short: bool = False,
+) -> FailoverReport:
+    scenarios = tuple(judge_all(name, verdicts) for name, verdicts in done.items() if verdicts)
+    return FailoverReport(lab, provider, group, str(runs), scenarios, tuple(notes), cut_short)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Whole or not at all: a reader, or a crash, never meets half a verdict."""
+    partial = path.with_name(path.name + ".new")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise LabError(f"{path}: {error.strerror}", "free some space where the lab's runs are kept") from error

@@ -1,0 +1,54 @@
+"""Writes to etcd through the floating IP, each under a key of its own, and reads all of them back at the end.
+
+What etcd acknowledged must be there, once: a missing key is a lost write, a version above 1 means that somebody on the
+way sent it twice (this probe never retries).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rackbox.history import JsonValue
+from rackbox.probes.base import Probe, ProbeSettings
+from rackbox.probes.etcd import PREFIX, call, decode, encode, member_of, prefix_end
+from rackbox.probes.https import make_context
+
+_NAMED_KEYS = 20
+
+
+class EtcdWrite(Probe):
+    name = "etcd-write"
+    summary = "new TLS connection and an etcd write, read back at the end"
+    pace = 5
+    audits = True
+
+    def __init__(self, settings: ProbeSettings) -> None:
+        super().__init__(settings)
+        self._context = make_context(settings)
+        self._prefix = f"{PREFIX}{settings.run_id}/"
+        self._acknowledged: dict[str, str] = {}
+
+    async def attempt(self, seq: int) -> str:
+        key, value = f"{self._prefix}{seq:08d}", f"{self.settings.run_id}#{seq}"
+        answer = await call(self.settings, self._context, "put", {"key": encode(key), "value": encode(value)})
+        self._acknowledged[key] = value
+        return member_of(answer)
+
+    async def audit(self) -> Mapping[str, JsonValue]:
+        keys: dict[str, JsonValue] = {"key": encode(self._prefix), "range_end": encode(prefix_end(self._prefix))}
+        answer = await call(self.settings, self._context, "range", keys)
+        found = {decode(entry["key"]): entry for entry in answer.get("kvs", [])}
+        lost = [
+            key
+            for key, value in self._acknowledged.items()
+            if key not in found or decode(found[key].get("value", "")) != value
+        ]
+        twice = [key for key, entry in found.items() if int(entry.get("version", 0)) != 1]
+        if not lost and not twice:  # otherwise they stay, for whoever wants to look
+            await call(self.settings, self._context, "deleterange", keys)
+        return {
+            "acknowledged": len(self._acknowledged),
+            "stored": len(found),
+            "lost": lost[:_NAMED_KEYS],
+            "twice": twice[:_NAMED_KEYS],
+        }

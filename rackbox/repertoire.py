@@ -1,0 +1,94 @@
+"""Which scenarios a lab can play, and why not the others. Pure: it looks at the topology and acts on nothing.
+
+Entry points: ``choose_scenarios``, ``list_scenarios``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+from rich.table import Table
+
+from rackbox.errors import LabError
+from rackbox.faults import FAULTS
+from rackbox.history import JsonValue
+from rackbox.scenarios import SCENARIOS, Scenario
+from rackbox.targets import list_candidates
+from rackbox.topology import Topology
+
+MAX_REPEAT = 1000
+
+
+def list_scenarios(topology: Topology | None = None) -> list[dict[str, JsonValue]]:
+    """Every scenario as data for ``--list``: what it does, who judges, its budget, why it cannot be run."""
+    rows: list[dict[str, JsonValue]] = []
+    for scenario in SCENARIOS.values():
+        budget = find_budget(topology, scenario) if topology else None
+        rows.append(
+            {
+                "name": scenario.name,
+                "summary": scenario.summary,
+                "fault": scenario.fault,
+                "target": scenario.target,
+                "probes": scenario.probes,
+                "judged": scenario.judged,
+                "budget_ms": budget,
+                "needs": FAULTS[scenario.fault].needs,
+                "cannot": find_obstacle(topology, scenario) if topology else "",
+            }
+        )
+    return rows
+
+
+def render_scenarios(rows: Sequence[Mapping[str, JsonValue]]) -> Table:
+    """The table that ``--list`` prints."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("scenario", "what happens", "judged by", "budget", ""):
+        table.add_column(column)
+    for row in rows:
+        budget = f"{row['budget_ms']} ms" if row["budget_ms"] is not None else "–"
+        cannot = f"not here: {row['cannot']}" if row["cannot"] else ""
+        table.add_row(str(row["name"]), str(row["summary"]), str(row["judged"]), budget, cannot)
+    return table
+
+
+def choose_scenarios(topology: Topology, names: Sequence[str], repeat: int) -> tuple[list[Scenario], list[str]]:
+    """The scenarios to play, and notes on those left out. A scenario that was named must be possible."""
+    if isinstance(repeat, bool) or not 1 <= repeat <= MAX_REPEAT:
+        raise LabError(f"--repeat: must be from 1 to {MAX_REPEAT}; got {repeat}")
+    for name in names:
+        if name not in SCENARIOS:
+            near = get_close_matches(name, SCENARIOS, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise LabError(f"scenario {name}: not known", f"{hint}all: {', '.join(SCENARIOS)}")
+    notes: list[str] = []
+    chosen: list[Scenario] = []
+    for name in dict.fromkeys(names or SCENARIOS):
+        if not (obstacle := find_obstacle(topology, SCENARIOS[name])):
+            chosen.append(SCENARIOS[name])
+        elif names:
+            raise LabError(f"scenario {name}: {obstacle}", "choose another lab with --lab, or another scenario")
+        else:
+            notes.append(f"{name} left out: {obstacle}")
+    if not chosen:
+        raise LabError("no scenario can be run on this lab: " + "; ".join(notes))
+    return chosen, notes
+
+
+def find_obstacle(topology: Topology, scenario: Scenario) -> str:
+    """Why this lab cannot play ``scenario``; empty if it can."""
+    for role, count in scenario.needs.items():
+        if (have := len(topology.by_role(role))) < count:
+            return f"needs {count} machines of role {role}; the lab has {have}"
+    if topology.load_balancer is None:
+        return "needs a floating IP; the lab has none"
+    if find_budget(topology, scenario) is None:
+        return f"has no budget; add failover.budgets.{scenario.name} to the lab's config"
+    list_candidates(topology, scenario.target)
+    return ""
+
+
+def find_budget(topology: Topology, scenario: Scenario) -> int | None:
+    """The largest allowed outage in milliseconds, from the lab's config."""
+    return dict(topology.failover.budgets_ms).get(scenario.name)

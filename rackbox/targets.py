@@ -1,0 +1,110 @@
+"""Who a target means right now: ``vip-holder`` is a part in a play, and only the machines know who plays it.
+
+Targets are data in scenarios and resolved at the moment of injection by asking the machines. Entry points:
+``resolve_target``, ``find_holders``; ``list_candidates`` says who it could ever be, for healing what was left behind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rackbox.errors import LabError, MachineError
+from rackbox.machine import Lab
+from rackbox.topology import Role, Topology
+
+STATUS = "/usr/local/lib/rackbox/status"
+_STATUS_SECONDS = 5.0
+
+
+class TargetUnclear(MachineError):
+    """The part that a target names is played by nobody, or by more than one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Exactly one machine of ``role`` says ``fact`` of itself. The part is its (``plays``) or the first other's."""
+
+    role: Role
+    fact: str
+    plays: bool
+
+
+PARTS: dict[str, Part] = {
+    "vip-holder": Part("lb", "holds_vip", plays=True),
+    "vip-standby": Part("lb", "holds_vip", plays=False),
+    "etcd-leader": Part("master", "leader", plays=True),
+    "etcd-follower": Part("master", "leader", plays=False),
+}
+ANY: dict[str, Role] = {"any-worker": "worker", "any-gluster": "gluster"}
+
+
+def target_names() -> tuple[str, ...]:
+    return (*PARTS, *ANY)
+
+
+def list_candidates(topology: Topology, target: str) -> tuple[str, ...]:
+    """Every machine that ``target`` could come to mean. Raises ``LabError`` for a target that means nothing here."""
+    if target in PARTS:
+        names = tuple(node.name for node in topology.by_role(PARTS[target].role))
+    elif target in ANY:
+        names = tuple(node.name for node in topology.by_role(ANY[target]))
+    else:
+        names = tuple(node.name for node in topology.nodes if node.name == target)
+    if not names:
+        known = ", ".join((*target_names(), *(node.name for node in topology.nodes)))
+        raise LabError(f"target {target}: no machine of this lab could be meant", f"one of: {known}")
+    return names
+
+
+def resolve_target(lab: Lab, target: str) -> tuple[str, ...]:
+    """The machines that ``target`` means now. Raises ``TargetUnclear`` for none or too many, ``LabError`` as above."""
+    names = list_candidates(lab.topology, target)
+    if target not in PARTS:
+        return names[:1]
+    part = PARTS[target]
+    facts = ask_all(lab, names)
+    players = tuple(name for name in names if facts[name].get(part.fact) is True)
+    if len(players) != 1:
+        raise TargetUnclear(
+            f"target {target}: must be true of exactly one of {', '.join(names)}: {part.fact}; "
+            f"it is of {', '.join(players) or 'none'}",
+            "`invoke status` shows what is wrong with the lab",
+        )
+    others = tuple(name for name in names if name not in players)
+    if not part.plays and not others:
+        raise TargetUnclear(f"target {target}: {players[0]} is the only machine of its role")
+    return players if part.plays else others[:1]
+
+
+def find_holders(lab: Lab) -> tuple[str, ...]:
+    """The balancers that hold the floating IP by their own account; those without power hold nothing."""
+    names = [node.name for node in lab.topology.by_role("lb") if lab.machine(node.name).is_running()]
+    facts = ask_all(lab, names)
+    return tuple(name for name in names if facts[name].get("holds_vip") is True)
+
+
+def ask_all(lab: Lab, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Each machine's role facts, asked at the same time so that they belong to the same moment.
+
+    Raises ``LabError`` when one does not answer: what it would have said is not known."""
+    if not names:
+        return {}
+    with ThreadPoolExecutor(max_workers=len(names)) as pool:
+        return dict(zip(names, pool.map(partial(ask_role, lab), names), strict=True))
+
+
+def ask_role(lab: Lab, name: str) -> Mapping[str, Any]:
+    """The role facts of one machine's status. Raises ``MachineError`` when it is not what the machine promises."""
+    output = lab.machine(name).run(STATUS, timeout=_STATUS_SECONDS).stdout
+    try:
+        role = json.loads(output)["role"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise MachineError(f"{name}: {STATUS} did not print a status: {output[:200]!r}") from error
+    if not isinstance(role, dict):
+        raise MachineError(f"{name}: {STATUS}: role must be an object; got {role!r}")
+    return role

@@ -1,0 +1,343 @@
+"""Says of a history: held, over budget, or unknown, and why. Pure, and from the history alone.
+
+*Unknown* is the answer whenever the run does not prove anything: nobody was looking, the fault was not seen to bite,
+the history is damaged, the lab did not come back to exactly one holder. It never passes. Entry points: ``judge_run``,
+``judge_all``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rackbox.history import PROBE_SOURCE, Attempt, History, HistoryError, Record
+from rackbox.outage import (
+    BASELINE_SECONDS,
+    Outage,
+    baseline,
+    draw_timeline,
+    find_starvation,
+    measure_outage,
+    percentile,
+)
+
+Verdict = Literal["held", "over budget", "unknown"]
+
+MIN_GOOD_BEFORE = 10
+TIMELINE_CELLS = 48
+_TIMELINE_LEAD = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeMeasure:
+    """What one probe felt. ``interval`` is seconds."""
+
+    probe: str
+    interval: float
+    outage: Outage
+
+
+@dataclass(frozen=True, slots=True)
+class WriteAudit:
+    """Acknowledged writes read back after the run."""
+
+    acknowledged: int
+    lost: tuple[str, ...]
+    twice: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunVerdict:
+    """All that is said about one run. Seconds throughout; ``judged`` is the probe that the budget is held against.
+
+    ``holder_before`` / ``holder_after`` are comma-separated machine names (the floating IP's holders before the fault
+    and after recovery), ``healthy_again`` counts from the end of healing. ``timeline`` covers ``timeline_seconds`` from
+    half a second before the injection, see ``outage.draw_timeline``.
+    """
+
+    run: str
+    scenario: str
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    budget: float | None = None
+    judged: str = ""
+    measures: tuple[ProbeMeasure, ...] = ()
+    writes: WriteAudit | None = None
+    target: str = ""
+    machines: tuple[str, ...] = ()
+    holder_before: str = ""
+    holder_after: str = ""
+    healthy_again: float | None = None
+    timeline: str = ""
+    timeline_seconds: float = 0.0
+
+    @property
+    def outage(self) -> Outage | None:
+        return next((measure.outage for measure in self.measures if measure.probe == self.judged), None)
+
+    @property
+    def failed(self) -> int:
+        return self.outage.failed if self.outage else 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioVerdict:
+    """Several runs of one scenario, taken together. Percentiles are nearest-rank over the runs that measured."""
+
+    scenario: str
+    verdict: Verdict
+    runs: tuple[RunVerdict, ...]
+    budget: float | None
+    p50: float | None
+    p95: float | None
+    worst: float | None
+    resolution: float | None
+    failed: int
+    slow: int
+
+
+def combine(verdicts: Sequence[Verdict]) -> Verdict:
+    """One over budget makes it over budget, else one unknown makes it unknown; nothing at all is unknown."""
+    if "over budget" in verdicts:
+        return "over budget"
+    return "held" if verdicts and "unknown" not in verdicts else "unknown"
+
+
+def judge_all(scenario: str, runs: Sequence[RunVerdict]) -> ScenarioVerdict:
+    """Take the repeats of one scenario together."""
+    outages = [run.outage for run in runs if run.outage is not None]
+    seconds = [outage.seconds for outage in outages]
+    return ScenarioVerdict(
+        scenario=scenario,
+        verdict=combine([run.verdict for run in runs]),
+        runs=tuple(runs),
+        budget=next((run.budget for run in runs if run.budget is not None), None),
+        p50=percentile(seconds, 50),
+        p95=percentile(seconds, 95),
+        worst=max(seconds, default=None),
+        resolution=max((outage.resolution for outage in outages), default=None),
+        failed=sum(outage.failed for outage in outages),
+        slow=sum(outage.slow for outage in outages),
+    )
+
+
+def judge_run(history: History, run: str) -> RunVerdict:
+    """The verdict on one history; ``run`` is its name in reports. Never raises for a damaged one: that is unknown."""
+    try:
+        return _judge(history, run)
+    except HistoryError as error:
+        header = history.header
+        name = header.fields.get("scenario", "?") if header else "?"
+        return RunVerdict(run, str(name), "unknown", (f"history is damaged: {error}",))
+
+
+def _judge(history: History, run: str) -> RunVerdict:
+    header = history.header
+    if header is None:
+        return RunVerdict(run, "?", "unknown", ("history has no header", *_check_file(history)))
+    scenario, judged, budget = header.text("scenario"), header.text("judged"), header.number("budget_ms") / 1000
+    target = history.last("target")
+    doubts = [*_check_file(history), *_check_end(history)]
+    notes: list[str] = []
+    split: list[str] = []
+    measures: tuple[ProbeMeasure, ...] = ()
+    timeline, span = "", 0.0
+    injected = history.first("inject-start")
+    if injected is None:
+        doubts.append("the fault was never injected")
+    else:
+        measures = _measure(history, header, injected.t)
+        doubts += _check_bite(history, header)
+        doubts += _check_probe(history, header, judged, injected)
+        split = _check_holders(history, header)
+        timeline, span = _draw(history, judged, injected.t)
+        notes += _note(history, header, measures, judged)
+    writes, write_faults = _audit_writes(history, header)
+    doubts += [text for text in write_faults if not text.startswith("acknowledged")]
+    broken = [text for text in write_faults if text.startswith("acknowledged")]
+    outage = next((measure.outage for measure in measures if measure.probe == judged), None)
+    verdict, reasons = _decide(outage, budget, doubts, broken, split)
+    return RunVerdict(
+        run=run,
+        scenario=scenario,
+        verdict=verdict,
+        reasons=reasons,
+        notes=tuple(notes),
+        budget=budget,
+        judged=judged,
+        measures=measures,
+        writes=writes,
+        target=target.text("target") if target else header.text("target"),
+        machines=target.texts("machines") if target else (),
+        holder_before=_holders(history, "before"),
+        holder_after=_holders(history, "recovered"),
+        healthy_again=_healthy_again(history),
+        timeline=timeline,
+        timeline_seconds=span,
+    )
+
+
+def _decide(
+    outage: Outage | None, budget: float, doubts: Sequence[str], broken: Sequence[str], split: Sequence[str]
+) -> tuple[Verdict, tuple[str, ...]]:
+    """A promise seen broken is over budget, whatever else is in doubt; then doubts about the instrument come before its
+    figures, because a figure that cannot be trusted is neither good nor bad."""
+    if broken:
+        return "over budget", (*broken, *doubts, *split)
+    if doubts or outage is None:
+        return "unknown", (*doubts, *split) or ("nothing was measured",)
+    if outage.seconds > budget:
+        end = "" if outage.recovered else " at least: it was never good again"
+        return "over budget", (f"outage {outage.seconds * 1000:.0f} ms{end}; budget {budget * 1000:.0f} ms", *split)
+    if not outage.recovered:
+        return "unknown", ("never good again, but the probe ended before the budget did", *split)
+    return ("unknown", tuple(split)) if split else ("held", ())
+
+
+def _check_file(history: History) -> list[str]:
+    if not history.problems:
+        return []
+    more = f" (and {len(history.problems) - 1} more)" if len(history.problems) > 1 else ""
+    return [f"history is damaged: {history.problems[0]}{more}"]
+
+
+def _check_end(history: History) -> list[str]:
+    doubts = [f"{record.text('stage')}: {record.text('message')}" for record in history.events("error")]
+    if history.first("interrupted") is not None:
+        doubts.append("the run was interrupted")
+    elif history.first("run-end") is None:
+        doubts.append("the run did not come to its end")
+    doubts += [
+        f"probe {record.source.removeprefix(PROBE_SOURCE)} broke down: {record.text('message')}"
+        for record in history.events("probe-crash")
+    ]
+    return doubts
+
+
+def _check_bite(history: History, header: Record) -> list[str]:
+    """The proof comes from the fault, not from the probes: a fault may well cause no failed request at all."""
+    if not header.flag("expects_bite"):
+        return []
+    evidence = history.last("bite")
+    if evidence is None:
+        return ["whether the fault did bite was not recorded"]
+    return [] if evidence.flag("bitten") else [f"the fault was not seen to bite: {evidence.text('detail', '')}"]
+
+
+def _check_probe(history: History, header: Record, judged: str, injected: Record) -> list[str]:
+    attempts = history.attempts(judged)
+    interval = _interval(history, judged)
+    before = baseline(attempts, injected.t)
+    good = sum(attempt.good for attempt in before)
+    needed = min(MIN_GOOD_BEFORE, int(0.8 * BASELINE_SECONDS / interval))
+    doubts: list[str] = []
+    if good < max(needed, 1):
+        doubts.append(f"{judged}: {good} good attempts in the second before the fault; needs {max(needed, 1)}")
+    if bad := len(before) - good:
+        doubts.append(f"{judged}: {bad} failed attempts in the second before the fault")
+    if starved := find_starvation(attempts, injected.t - BASELINE_SECONDS, _watch_end(history, attempts), interval):
+        doubts.append(f"{judged} {starved}")
+    return doubts
+
+
+def _check_holders(history: History, header: Record) -> list[str]:
+    if not header.flag("one_holder"):
+        return []
+    doubts: list[str] = []
+    for phase, words in (("recovered", "after recovery"), ("healed", "after healing")):
+        audit = next((r for r in reversed(history.events("holders")) if r.text("phase") == phase), None)
+        if audit is None:
+            doubts.append(f"the floating IP's holders {words} were not recorded")
+        elif len(audit.texts("holders")) != 1:
+            doubts.append(f"holders of the floating IP {words}: {', '.join(audit.texts('holders')) or 'none'}")
+    return doubts
+
+
+def _measure(history: History, header: Record, injected: float) -> tuple[ProbeMeasure, ...]:
+    found: list[ProbeMeasure] = []
+    for probe in header.texts("probes"):
+        interval = _interval(history, probe)
+        found.append(ProbeMeasure(probe, interval, measure_outage(history.attempts(probe), injected, interval)))
+    return tuple(found)
+
+
+def _note(history: History, header: Record, measures: Sequence[ProbeMeasure], judged: str) -> list[str]:
+    notes: list[str] = []
+    if history.truncated:
+        notes.append("the history's last line was cut off")
+    heal = history.last("heal-start")
+    for measure in measures:
+        for window in measure.outage.later:
+            when = "after healing began" if heal and window.start >= heal.t else "before healing"
+            if measure.probe == judged:
+                notes.append(f"another outage of {window.seconds * 1000:.0f} ms {when} ({window.failed} failed)")
+    outage = next((measure.outage for measure in measures if measure.probe == judged), None)
+    if outage and outage.disturbed > outage.seconds + outage.resolution:
+        notes.append(f"requests failed or were slow over {outage.disturbed * 1000:.0f} ms in all")
+    if heal:
+        attempts = history.attempts(judged)
+        end = attempts[-1].start if attempts else heal.t
+        if starved := find_starvation(attempts, heal.t, max(end, heal.t), _interval(history, judged)):
+            notes.append(f"while the lab was healed, {judged} {starved}")
+    return notes
+
+
+def _audit_writes(history: History, header: Record) -> tuple[WriteAudit | None, list[str]]:
+    """Every probe that promises an audit must have made it."""
+    found: WriteAudit | None = None
+    texts: list[str] = []
+    for start in history.events("probe-start"):
+        if not start.fields.get("audits"):
+            continue
+        record = history.last("probe-audit", start.source)
+        probe = start.source.removeprefix(PROBE_SOURCE)
+        if record is None or record.fields.get("error"):
+            texts.append(f"{probe}: writes were not read back: {record.text('error') if record else 'the probe ended'}")
+            continue
+        found = WriteAudit(int(record.number("acknowledged")), record.texts("lost"), record.texts("twice"))
+        if found.lost:
+            texts.append(f"acknowledged writes lost: {len(found.lost)} of {found.acknowledged}")
+        if found.twice:
+            texts.append(f"acknowledged writes made twice: {len(found.twice)} of {found.acknowledged}")
+    return found, texts
+
+
+def _interval(history: History, probe: str) -> float:
+    start = history.first("probe-start", PROBE_SOURCE + probe)
+    if start is None:
+        raise HistoryError(f"probe {probe} never started")
+    interval = start.number("interval_ms") / 1000
+    if interval <= 0:
+        raise HistoryError(f"probe {probe}: interval must be above 0")
+    return interval
+
+
+def _watch_end(history: History, attempts: Sequence[Attempt]) -> float:
+    """Until when the probe must have been looking: healing, which may load the computer, is looked at apart."""
+    heal = history.last("heal-start")
+    if heal is not None:
+        return heal.t
+    end = history.last("run-end")
+    return end.t if end else (attempts[-1].start if attempts else 0.0)
+
+
+def _holders(history: History, phase: str) -> str:
+    audit = next((r for r in reversed(history.events("holders")) if r.text("phase") == phase), None)
+    return ", ".join(audit.texts("holders")) if audit else ""
+
+
+def _healthy_again(history: History) -> float | None:
+    heal, healthy = history.last("heal-end"), history.last("healthy-again")
+    return healthy.t - heal.t if heal and healthy else None
+
+
+def _draw(history: History, judged: str, injected: float) -> tuple[str, float]:
+    attempts = history.attempts(judged)
+    last = attempts[-1].start if attempts else injected
+    recovered = history.last("good-again")
+    end = min(last, recovered.t if recovered else last)
+    span = max(end - injected + _TIMELINE_LEAD, 1.0)
+    begin = injected - _TIMELINE_LEAD
+    return draw_timeline(attempts, begin, begin + span, TIMELINE_CELLS), span
