@@ -101,7 +101,7 @@ def parse_release(text: str) -> Release:
     return Release(
         values.get("ID", "unknown"),
         values.get("VERSION_ID", ""),
-        values.get("PRETTY_NAME", values.get("ID", "an unknown system")),
+        values.get("PRETTY_NAME") or values.get("ID") or "an unknown system",
         tuple(values.get("ID_LIKE", "").split()),
     )
 
@@ -110,7 +110,7 @@ def find_release() -> Release:
     try:
         values = platform.freedesktop_os_release()
     except OSError:
-        return Release("unknown", "", "an unknown system")
+        return parse_release("")
     return parse_release("\n".join(f"{key}={value}" for key, value in values.items()))
 
 
