@@ -107,7 +107,7 @@ def client_network(config: Config) -> str:
     if config.client_network is not None:
         return config.client_network
     home = ROLE_FACTS["lb"].network_of(config)
-    return home if config.nodes.lb is not None and home in config.networks else next(iter(config.networks))
+    return home if config.nodes.lb is not None and home in config.networks else next(iter(config.networks), "")
 
 
 def place_machines(config: Config) -> tuple[Placement, list[Problem]]:
@@ -206,6 +206,8 @@ def _place_counted(
 def _place_management(config: Config, problems: list[Problem]) -> dict[str, IPv4Address]:
     cidr = config.management
     found: dict[str, IPv4Address] = {}
+    if cidr.num_addresses <= (len(ROLES) + 1) * MANAGEMENT_BLOCK:
+        return found  # ``checks`` says so
     for facts in ROLES:
         names = facts.names_of(config.nodes.of(facts.role))
         last_role = facts is ROLES[-1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from rackbox.durations import format_duration
 from rackbox.errors import Problem
 from rackbox.roles import ROLE_FACTS, ROLES, RoleFacts
 
@@ -23,14 +24,13 @@ MANAGEMENT_PREFIX_MAX = 20
 
 def check_config(config: Config) -> list[Problem]:
     """Everything that is wrong with how the keys of ``config`` fit together."""
-    found = [
-        *_networks(config),
-        *_roles(config),
-        *_names(config),
-        *_load_balancer(config),
-        *_services(config),
-        *_storage(config),
-    ]
+    found = [*_networks(config), *_places(config)]
+    return [config.problem(path, text) for path, text in found] + check_without_networks(config)
+
+
+def check_without_networks(config: Config) -> list[Problem]:
+    """What can be said of a config whose networks cannot be read."""
+    found = [*_roles(config), *_names(config), *_load_balancer(config), *_services(config), *_storage(config)]
     return [config.problem(path, text) for path, text in found]
 
 
@@ -45,23 +45,30 @@ def _networks(config: Config) -> Found:
     if config.management.prefixlen > MANAGEMENT_PREFIX_MAX:
         text = f"must be /{MANAGEMENT_PREFIX_MAX} or larger (256 addresses a role); got {config.management}"
         yield ("management",), text
-    places: list[tuple[KeyPath, str]] = [(("management",), "management"), (("wan",), "wan")]
-    places += [(("networks", name, "cidr"), name) for name in config.networks]
-    cidrs = [config.management, config.wan, *(network.cidr for network in config.networks.values())]
-    order = sorted(range(len(cidrs)), key=lambda at: (int(cidrs[at].network_address), cidrs[at].prefixlen))
-    # Sorted by start, two networks overlap exactly if one overlaps the farthest-reaching one before it: no n².
-    widest = order[0]
-    for at in order[1:]:
-        if cidrs[at].overlaps(cidrs[widest]):
-            later, earlier = max(at, widest), min(at, widest)
-            text = f"must not overlap {places[earlier][1]} ({cidrs[earlier]}); got {cidrs[later]}"
-            yield places[later][0], text
-        if cidrs[at].broadcast_address > cidrs[widest].broadcast_address:
-            widest = at
+    yield from _overlaps(config)
     for name, network in config.networks.items():
         for first, last in network.reserved:
             if first not in network.cidr or last not in network.cidr:
                 yield ("networks", name, "reserved"), f"must be inside of {network.cidr}; got {first}-{last}"
+
+
+def _overlaps(config: Config) -> Found:
+    """One problem for each network that overlaps another: at the one that is written, or written later."""
+    places: list[tuple[KeyPath, str]] = [(("management",), "management"), (("wan",), "wan")]
+    places += [(("networks", name, "cidr"), name) for name in config.networks]
+    cidrs = [config.management, config.wan, *(network.cidr for network in config.networks.values())]
+    # Sorted by start, a network overlaps one before it only if it overlaps the one that reaches farthest: no n².
+    order = sorted(range(len(cidrs)), key=lambda at: (int(cidrs[at].network_address), cidrs[at].prefixlen))
+    widest = order[0]
+    blamed = set()
+    for at in order[1:]:
+        if cidrs[at].overlaps(cidrs[widest]):
+            other, one = sorted((at, widest), key=lambda place: (config.is_written(places[place][0]), place))
+            if one not in blamed:
+                blamed.add(one)
+                yield places[one][0], f"must not overlap {places[other][1]} ({cidrs[other]}); got {cidrs[one]}"
+        if cidrs[at].broadcast_address > cidrs[widest].broadcast_address:
+            widest = at
 
 
 def _roles(config: Config) -> Found:
@@ -72,7 +79,6 @@ def _roles(config: Config) -> Found:
                 yield ("nodes", facts.role), f"must be there, {facts.rule}; got nothing"
             continue
         yield from _role_counts(facts, nodes)
-        yield from _role_place(config, facts, nodes)
         yield from _role_volumes(facts, nodes)
 
 
@@ -86,6 +92,13 @@ def _role_counts(facts: RoleFacts, nodes: RoleNodes) -> Found:
         given = getattr(nodes, key)
         if given is not None and key != said_by and len(given) != count:
             yield (*here, key), f"must be {count}, as many as {said_by} says; got {len(given)}"
+
+
+def _places(config: Config) -> Found:
+    for facts in ROLES:
+        nodes = config.nodes.of(facts.role)
+        if nodes is not None:
+            yield from _role_place(config, facts, nodes)
 
 
 def _role_place(config: Config, facts: RoleFacts, nodes: RoleNodes) -> Found:
@@ -161,8 +174,9 @@ def _services(config: Config) -> Found:
         here: KeyPath = ("load_balancer", "services", index)
         if service.port in ports:
             yield (*here, "port"), f"must be another port: {ports[service.port]} has it; got {service.port}"
-        ports.setdefault(service.port, service.name)
-        yield from _host_port(here, service, host_ports)
+        else:
+            ports[service.port] = service.name
+            yield from _host_port(here, service, host_ports)
         count = ROLE_FACTS[service.backend].count_of(config.nodes.of(service.backend))
         if count == 0:
             yield (*here, "backend"), f"must be a role that the lab has; got {service.backend}"
@@ -172,8 +186,8 @@ def _services(config: Config) -> Found:
         if check.type == "tcp" and check.path is not None:
             yield (*here, "check", "path"), f"must not be given for tcp; got {check.path}"
         if check.fast_interval > check.interval:
-            text = f"must be at most interval ({check.interval}ms); got {check.fast_interval}ms"
-            yield (*here, "check", "fast_interval"), text
+            interval, fast = format_duration(check.interval), format_duration(check.fast_interval)
+            yield (*here, "check", "fast_interval"), f"must be at most interval ({interval}); got {fast}"
 
 
 def host_port_of(service: ServiceConfig) -> int:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from rackbox.checks import check_without_networks
 from rackbox.config_errors import explain, without_bad_keys
 from rackbox.errors import ConfigError, Problem
 from rackbox.fields import (
@@ -270,6 +272,10 @@ class Config(Section):
         has_masters = self.nodes.master is not None and self.nodes.master.count != 0
         return (ServiceConfig.model_validate(ETCD),) if has_masters else ()
 
+    def is_written(self, path: KeyPath) -> bool:
+        """Whether ``path`` stands in the file, and is not a default."""
+        return self._source.has(path)
+
     def problem(self, path: KeyPath, text: str) -> Problem:
         """A Problem at ``path`` of the file that this config was read from."""
         return self._source.problem(path, text)
@@ -301,14 +307,24 @@ def parse_config(source: YamlFile) -> Config:
 def _problems_elsewhere(source: YamlFile, error: ValidationError) -> list[Problem]:
     """What planning says about the file without its unreadable keys, as far as those have no part in it."""
     data, tainted = without_bad_keys(copy.deepcopy(dict(source.data)), error, Config)
+    networks = any(path[0] in ("networks", "management", "wan", "client_network") for path in tainted)
+    if networks:
+        data.pop("networks", None)
     try:
-        plan_topology(parse_config(YamlFile(source.name, data, source.lines)))
+        config = parse_config(YamlFile(source.name, data, source.lines))
+        found = check_without_networks(config)
+        if not networks:
+            plan_topology(config)
     except ValidationError:
         return []  # a key that must be there was among them
-    except ConfigError as found:
-        shadows = {dotted(path[:2]) for path in tainted}
-        return [problem for problem in found.problems if not any(problem.path.startswith(path) for path in shadows)]
-    return []
+    except ConfigError as planning:
+        found = list(planning.problems)
+    shadows = tuple(dotted(path[:2]) for path in tainted)
+    return [problem for problem in found if not _in(problem.path, shadows)]
+
+
+def _in(path: str, shadows: tuple[str, ...]) -> bool:
+    return any(path == shadow or path.startswith((f"{shadow}.", f"{shadow}[")) for shadow in shadows)
 
 
 def json_schema() -> dict[str, Any]:
@@ -328,3 +344,7 @@ def _drop_null_defaults(node: Any) -> None:
     elif isinstance(node, list):
         for child in node:
             _drop_null_defaults(child)
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2))

@@ -48,7 +48,7 @@ def got(value: Any) -> str:
         case None | "":
             return "nothing"
         case bool():
-            return "true (unquoted yes and on are true too)" if value else "false (unquoted no and off are false too)"
+            return "true" if value else "false"
         case dict():
             return "a mapping"
         case list() | tuple():

@@ -168,8 +168,7 @@ def _count_by_network(topology: Topology) -> dict[str, int]:
 def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in columns:
-        justify = "right" if column in right else "left"
-        table.add_column(column, justify=justify, header_style="dim", overflow="fold")
+        table.add_column(column, justify="right" if column in right else "left", header_style="dim", overflow="fold")
     return table
 
 

@@ -1,9 +1,9 @@
 """Reads one YAML file strictly and remembers on which line everything stands.
 
-``load_yaml`` is the entry point. It never constructs anything but mappings, lists and scalars, and takes a
-mapping's keys as the text that was written (so a network may be called ``no`` or ``on``). It refuses what people
-write by accident and YAML would let pass (duplicate keys) and what a config has no need of (tags, aliases).
-It knows nothing of what the keys mean.
+``load_yaml`` is the entry point. It makes mappings, lists and scalars of the parser's events, and nothing else.
+Scalars are those of YAML 1.2's core schema: ``no``, ``22:30`` and ``010`` stay the text that they look like, keys are
+always text. It refuses what people write by accident and YAML would let pass (duplicate keys) and what a config has
+no need of (tags, aliases). It knows nothing of what the keys mean.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ KeyPath = tuple[str | int, ...]
 
 # A config of 1,000 machines written out by hand is some 100 kB; a file of many MB is a mistake (a box, a log).
 MAX_BYTES = 4 * 1024 * 1024
+# Also what keeps a file of 100,000 brackets from overflowing a stack: PyYAML's own composer, in C, crashes on it.
 MAX_DEPTH = 32
-# libyaml parses 10 times as fast as PyYAML's own parser; both give the same nodes.
+# libyaml parses 10 times as fast as PyYAML's own parser; both give the same events.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_TAG = "tag:yaml.org,2002:"
-_PLAIN = {_TAG + name for name in ("null", "bool", "int", "float", "str", "timestamp", "merge", "value")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +38,18 @@ class YamlFile:
 
     def line(self, path: KeyPath) -> int:
         """The line of ``path``, or of the nearest thing around it that is written in the file; 0 if nothing is."""
-        for length in range(len(path), -1, -1):
-            if path[:length] in self.lines:
-                return self.lines[path[:length]]
-        return 0
+        return _nearest_line(self.lines, path)
+
+    def has(self, path: KeyPath) -> bool:
+        """Whether ``path`` itself is written in the file."""
+        return path in self.lines
 
     def problem(self, path: KeyPath, text: str) -> Problem:
         return Problem(self.name, self.line(path), dotted(path), text)
+
+
+def _nearest_line(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
+    return next((lines[path[:length]] for length in range(len(path), -1, -1) if path[:length] in lines), 0)
 
 
 def dotted(path: KeyPath) -> str:
@@ -58,25 +62,22 @@ def load_yaml(path: Path) -> YamlFile:
     """The mapping that ``path`` holds, or ``ConfigError`` with everything that is wrong with its YAML."""
     text = _read(path)
     name = str(path)
+    reader = _Reader(name, yaml.parse(text, Loader=_LOADER))
     try:
-        root = _compose(text)
+        data = reader.document()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else 0
         raise ConfigError([Problem(name, line, "", "must be text; got a control character")]) from error
     except yaml.MarkedYAMLError as error:
         raise ConfigError([_syntax_problem(name, text, error)]) from error
-    except RecursionError as error:
-        raise ConfigError([Problem(name, 0, "", f"must be nested at most {MAX_DEPTH} deep")]) from error
-    if root is None or (isinstance(root, yaml.ScalarNode) and root.tag == _TAG + "null"):
+    if data is None and not reader.problems:
         raise ConfigError([Problem(name, 0, "", "must describe a lab; got an empty file")], _HINT)
-    if not isinstance(root, yaml.MappingNode):
-        line = root.start_mark.line + 1
-        raise ConfigError([Problem(name, line, "", f"must be a mapping (key: value); got {_kind(root)}")], _HINT)
-    walk = _Walk(name)
-    data = walk.value(root, ())
-    if walk.problems:
-        raise ConfigError(walk.problems)
-    return YamlFile(name, data, walk.lines)
+    if not isinstance(data, dict) and not reader.problems:
+        kind = "a list" if isinstance(data, list) else "a plain value"
+        raise ConfigError([reader.problem((), f"must be a mapping (key: value); got {kind}")], _HINT)
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return YamlFile(name, data, reader.lines)
 
 
 _HINT = "config/small.yaml is a short lab to begin from"
@@ -110,15 +111,6 @@ def _read(path: Path) -> str:
         ) from error
 
 
-def _compose(text: str) -> yaml.Node | None:
-    loader = _LOADER(text)
-    try:
-        node: yaml.Node | None = loader.get_single_node()
-        return node
-    finally:
-        loader.dispose()
-
-
 def _syntax_problem(name: str, text: str, error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 0
@@ -128,77 +120,99 @@ def _syntax_problem(name: str, text: str, error: yaml.MarkedYAMLError) -> Proble
     for number in (line, line - 1):
         if 0 < number <= len(lines) and re.match(r"[ ]*\t", lines[number - 1]):
             return Problem(name, number, "", "must be indented with spaces; got a tab")
-    if "single document" in str(error.context):
-        return Problem(name, line, "", "must be one YAML document; got a second one (---)")
-    if isinstance(error, yaml.composer.ComposerError) and "alias" in what:
-        return Problem(name, line, "", f"must not use aliases (*name); {what}")
     context = f" ({error.context})" if error.context and error.problem else ""
     return Problem(name, line, "", f"must be valid YAML; {what}{context}")
 
 
-def _kind(node: yaml.Node) -> str:
-    return "a list" if isinstance(node, yaml.SequenceNode) else "a plain value"
+class _TooDeep(Exception):
+    """Nobody nests a config so deep; reading on would only help an attacker."""
 
 
 @dataclass(slots=True)
-class _Walk:
-    """Turns nodes into plain data, notes lines, collects problems."""
+class _Reader:
+    """Turns events into plain data, notes lines, collects problems."""
 
     name: str
+    events: Iterator[Any]
     lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    seen: set[int] = field(default_factory=set)
 
-    def value(self, node: yaml.Node, path: KeyPath) -> Any:
-        self.lines.setdefault(path, node.start_mark.line + 1)
-        if id(node) in self.seen:
-            # An alias shares its anchor's node. Expanding them is how a few lines of YAML become gigabytes.
-            return self._refuse(node, path, "must be written out; aliases (*name) are not supported")
-        self.seen.add(id(node))
+    def document(self) -> Any:
+        """The one document's content, None if there is nothing at all."""
+        data = None
+        documents = 0
+        for event in self.events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self.lines[()] = event.start_mark.line + 1 if event.start_mark else 0
+                    self.problems.append(self.problem((), "must be one YAML document; got a second one (---)"))
+                    break
+                try:
+                    data = self.value(next(self.events), ())
+                except _TooDeep:
+                    break
+        return data
+
+    def value(self, event: Any, path: KeyPath) -> Any:
+        self.lines.setdefault(path, event.start_mark.line + 1)
         if len(path) > MAX_DEPTH:
-            return self._refuse(node, path[:3], f"must be nested at most {MAX_DEPTH} deep")
-        if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
-            return {key: self.value(child, (*path, key)) for key, child in self._pairs(node, path)}
-        if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
-            return [self.value(child, (*path, index)) for index, child in enumerate(node.value)]
-        if isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN:
-            return _scalar(node)
-        return self._refuse(node, path, f"must be a plain value; tags ({node.tag}) are not supported")
+            self.problems.append(self.problem(path[:3], f"must be nested at most {MAX_DEPTH} deep"))
+            raise _TooDeep
+        if isinstance(event, yaml.AliasEvent):
+            # Expanding them is how a few lines of YAML become gigabytes.
+            self.problems.append(self.problem(path, "must be written out; aliases (*name) are not supported"))
+            return None
+        if event.tag is not None:
+            self.problems.append(self.problem(path, f"must be a plain value; tags ({event.tag}) are not supported"))
+        if isinstance(event, yaml.MappingStartEvent):
+            return dict(self.pairs(path))
+        if isinstance(event, yaml.SequenceStartEvent):
+            return list(self.items(path))
+        return _scalar(event.value) if event.implicit[0] else event.value
 
-    def _pairs(self, node: yaml.MappingNode, path: KeyPath) -> Iterator[tuple[str, yaml.Node]]:
+    def items(self, path: KeyPath) -> Iterator[Any]:
+        for index, event in enumerate(self.events):
+            if isinstance(event, yaml.SequenceEndEvent):
+                return
+            yield self.value(event, (*path, index))
+
+    def pairs(self, path: KeyPath) -> Iterator[tuple[str, Any]]:
+        """The keys that are given for the first time, with their values. All others become problems."""
         first: dict[str, int] = {}
-        for key_node, child in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                self.problems.append(
-                    Problem(self.name, line, dotted(path), "must have plain keys; got a list or mapping")
-                )
-                continue
-            key = key_node.value
-            if key in first:
+        for event in self.events:
+            if isinstance(event, yaml.MappingEndEvent):
+                return
+            line = event.start_mark.line + 1
+            key = event.value if isinstance(event, yaml.ScalarEvent) else None
+            if key is not None and key not in first:
+                first[key] = self.lines[(*path, key)] = line
+                yield key, self.value(next(self.events), (*path, key))
+            elif key is not None:
                 text = f"must be given once; also on line {first[key]}"
                 self.problems.append(Problem(self.name, line, dotted((*path, key)), text))
-                continue
-            first[key] = line
-            self.lines[(*path, key)] = line
-            yield key, child
+                self.skip(next(self.events), (*path, key or "?"))
+            else:
+                self.problems.append(Problem(self.name, line, dotted(path), "must have plain keys"))
+                self.skip(event, (*path, "?"))
+                self.skip(next(self.events), (*path, key or "?"))
 
-    def _refuse(self, node: yaml.Node, path: KeyPath, text: str) -> None:
-        line = self.lines.get(path, node.start_mark.line + 1)
-        self.problems.append(Problem(self.name, line, dotted(path), text))
+    def skip(self, event: Any, path: KeyPath) -> None:
+        """Read over a value whose own lines and problems nobody will ask for."""
+        _Reader(self.name, self.events).value(event, path)
+
+    def problem(self, path: KeyPath, text: str) -> Problem:
+        return Problem(self.name, self.lines.get(path, 0), dotted(path), text)
 
 
-def _scalar(node: yaml.ScalarNode) -> bool | int | float | str | None:
-    """The value of a scalar. What YAML 1.1 alone would read as a number or date (``22:30``, ``0o17``, ``012``,
-    ``1_000``, ``2024-01-01``) stays the text that it looks like."""
-    text: str = node.value
-    match node.tag.removeprefix(_TAG):
-        case "null":
-            return None
-        case "bool":
-            return text.lower() in ("yes", "true", "on")
-        case "int" if re.fullmatch(r"[-+]?(0|[1-9][0-9]{0,17})", text):
-            return int(text)
-        case "float" if re.fullmatch(r"[-+]?[0-9]+\.[0-9]*", text):
-            return float(text)
+def _scalar(text: str) -> bool | int | float | str | None:
+    """What an unquoted scalar stands for (YAML 1.2.2 section 10.3, without octal, hexadecimal and exponents)."""
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return text.lower() == "true"
+    if re.fullmatch(r"[-+]?(0|[1-9][0-9]{0,17})", text):
+        return int(text)
+    if re.fullmatch(r"[-+]?[0-9]{1,17}\.[0-9]{1,17}", text):
+        return float(text)
     return text

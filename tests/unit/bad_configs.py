@@ -1,0 +1,544 @@
+"""Files that describe no lab, and what a user is told about each: line, path, words. Data for ``test_bad_configs``.
+
+A new check gets a row here. ``text`` begins on line 1; ``START`` is three lines, so what follows it begins on line 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+START = "name: lab\nnodes:\n  gateway:\n"
+LB = START + "  lb:\n  master:\nload_balancer:\n"  # the balancer's keys begin on line 7
+SERVICE = LB + "  services:\n    - {name: api, port: 6443, backend: master}\n"  # the second service: line 9
+
+
+@dataclass(frozen=True)
+class Bad:
+    """``text`` is one file; ``words`` must be in the one problem at ``line`` and ``path``."""
+
+    name: str
+    text: str | bytes
+    line: int
+    path: str
+    words: str
+
+
+SYNTAX = [
+    Bad("empty file", "", 0, "", "must describe a lab; got an empty file"),
+    Bad("only comments", "# a lab\n# of mine\n", 0, "", "got an empty file"),
+    Bad("only null", "---\n~\n", 0, "", "got an empty file"),
+    Bad("a list", "- name: lab\n", 1, "", "must be a mapping (key: value); got a list"),
+    Bad("a word", "\nlab\n", 2, "", "must be a mapping (key: value); got a plain value"),
+    Bad(
+        "not closed",
+        "name: lab\nnodes: {gateway: {}\nuplink: nat\n",
+        3,
+        "",
+        "must be valid YAML; did not find expected",
+    ),
+    Bad("no colon", "name: lab\nnodes\n  gateway:\n", 3, "", "must be valid YAML; "),
+    Bad("tab", "name: lab\nnodes:\n\tgateway:\n", 3, "", "must be indented with spaces; got a tab"),
+    Bad(
+        "tab after key",
+        "name: lab\nnodes:\n  gateway:\n\t  cpus: 1\n",
+        4,
+        "",
+        "must be indented with spaces; got a tab",
+    ),
+    Bad("not UTF-8", b"name: lab\ndomain: k\xe9be\n", 2, "", "must be UTF-8; got byte 0xe9"),
+    Bad("UTF-16", "name: lab\n".encode("utf-16"), 1, "", "must be UTF-8; got byte 0xff"),
+    Bad("control character", "name: lab\ndomain: a\x07b\n", 2, "", "must be text; got a control character"),
+    Bad("NUL", b"name: lab\x00\n", 1, "", "must be text; got a control character"),
+    Bad("two documents", "name: lab\n---\nname: other\n", 2, "", "must be one YAML document; got a second one"),
+    Bad("key twice", START + "name: other\n", 4, "name", "must be given once; also on line 1"),
+    Bad("role twice", START + "  lb: {}\n  gateway:\n", 5, "nodes.gateway", "must be given once; also on line 3"),
+    Bad("alias", "name: &n lab\ndomain: *n\nnodes: {gateway: }\n", 2, "domain", "aliases (*name) are not supported"),
+    Bad("unknown alias", "name: *n\n", 1, "name", "aliases (*name) are not supported"),
+    Bad(
+        "alias bomb",
+        "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: &d [*c, *c]\n",
+        2,
+        "b[0]",
+        "aliases (*name) are not supported",
+    ),
+    Bad("merge key", "name: lab\nx: &x {}\nnodes:\n  <<: *x\n", 4, "nodes.<<", "aliases (*name) are not supported"),
+    Bad("tag", "name: !!python/name:os.system lab\n", 1, "name", "tags (tag:yaml.org,2002:python/name:os.system)"),
+    Bad("list as key", START + "[a, b]: c\n", 4, "", "must have plain keys"),
+    Bad("deep", "name: " + "[" * 60 + "]" * 60 + "\n", 1, "name[0][0]", "must be nested at most 32 deep"),
+]
+
+KEYS = [
+    Bad("unknown key", START + "upling: nat\n", 4, "upling", "unknown key; did you mean uplink?"),
+    Bad("unknown key, nothing near", START + "zzz: 1\n", 4, "zzz", "unknown key; must be one of name, domain, os,"),
+    Bad("unknown role", START + "  etcd: {}\n", 4, "nodes.etcd", "must be one of gateway, lb, master, gluster, worker"),
+    Bad("plural role", START + "  masters: {}\n", 4, "nodes.masters", "did you mean master?"),
+    Bad("unknown key of a role", START + "  lb: {cuont: 2}\n", 4, "nodes.lb.cuont", "did you mean count?"),
+    Bad(
+        "unknown key of a service",
+        LB + "  services:\n    - {name: a, port: 1, backend: master, check: {pth: /}}\n",
+        8,
+        "load_balancer.services[0].check.pth",
+        "did you mean path?",
+    ),
+    Bad("no name", "nodes:\n  gateway:\n", 1, "name", "must be given; got nothing"),
+    Bad("no nodes", "name: lab\n", 1, "nodes", "must be given; got nothing"),
+    Bad(
+        "name with capitals",
+        "name: Lab\nnodes: {gateway: }\n",
+        1,
+        "name",
+        "begins with a letter, at most 20 long; got Lab",
+    ),
+    Bad("name too long", f"name: {'x' * 21}\nnodes: {{gateway: }}\n", 1, "name", f"at most 20 long; got {'x' * 21}"),
+    Bad("name with a dot", "name: a.b\nnodes: {gateway: }\n", 1, "name", "must be a name of a-z"),
+    Bad("name is a path", "name: ../x\nnodes: {gateway: }\n", 1, "name", "must be a name of a-z"),
+    Bad("name is a number", "name: 7\nnodes: {gateway: }\n", 1, "name", "must be a name of a-z"),
+    Bad("name is nothing", "name:\nnodes: {gateway: }\n", 1, "name", "got nothing"),
+    Bad("domain with underscore", START + "domain: kube_demo\n", 4, "domain", "must be a DNS domain of a-z"),
+    Bad("domain with empty label", START + "domain: kube..demo\n", 4, "domain", "must be a DNS domain of a-z"),
+    Bad("domain local", START + "domain: kube.local\n", 4, "domain", "must not be local"),
+    Bad("unknown system", START + "os: debian-7\n", 4, "os", "must be debian-13; got debian-7"),
+    Bad(
+        "unknown provider",
+        START + "provider: qemu\n",
+        4,
+        "provider",
+        "must be one of auto, lxc, libvirt, virtualbox; got",
+    ),
+    Bad("uplink is a boolean", START + "uplink: false\n", 4, "uplink", "must be none or nat; got false"),
+    Bad(
+        "nodes is a list", "name: lab\nnodes:\n  - gateway\n", 2, "nodes", "must be a mapping (key: value); got a list"
+    ),
+    Bad("role is a number", START + "  master: 3\n", 4, "nodes.master", "must be a mapping (key: value); got 3"),
+    Bad("count is a word", START + "  worker: {count: three}\n", 4, "nodes.worker.count", "from 0 to 20000; got three"),
+    Bad("count is text", START + '  worker: {count: "3"}\n', 4, "nodes.worker.count", 'from 0 to 20000; got "3"'),
+    Bad("count is true", START + "  worker: {count: true}\n", 4, "nodes.worker.count", "from 0 to 20000; got true"),
+    Bad("count is negative", START + "  worker: {count: -1}\n", 4, "nodes.worker.count", "from 0 to 20000; got -1"),
+    Bad("count is a fraction", START + "  worker: {count: 1.5}\n", 4, "nodes.worker.count", "from 0 to 20000; got 1.5"),
+    Bad(
+        "count beyond all", START + f"  worker: {{count: {10**12}}}\n", 4, "nodes.worker.count", "from 0 to 20000; got"
+    ),
+    Bad("memory without unit", START + "  lb: {memory: 512}\n", 4, "nodes.lb.memory", "must be a size with its unit"),
+    Bad("memory too small", START + "  lb: {memory: 1M}\n", 4, "nodes.lb.memory", "must be from 128M to 1T; got 1M"),
+    Bad("no cpus", START + "  lb: {cpus: 0}\n", 4, "nodes.lb.cpus", "must be a whole number from 1 to 256; got 0"),
+    Bad("token without unit", LB + "  corosync: {token: 600}\n", 7, "load_balancer.corosync.token", "with its unit"),
+    Bad(
+        "token too short",
+        LB + "  corosync: {token: 1ms}\n",
+        7,
+        "load_balancer.corosync.token",
+        "must be from 100ms to 60s",
+    ),
+    Bad("port of time", LB + "  stats_port: 22:30\n", 7, "load_balancer.stats_port", "from 1 to 65535; got 22:30"),
+    Bad("octal port", LB + "  stats_port: 08404\n", 7, "load_balancer.stats_port", "from 1 to 65535; got "),
+    Bad(
+        "upstream is a name",
+        START + "dns: {upstream: [dns.example]}\n",
+        4,
+        "dns.upstream[0]",
+        "must be an IPv4 address",
+    ),
+    Bad(
+        "upstream is no list",
+        START + "dns: {upstream: 192.0.2.1}\n",
+        4,
+        "dns.upstream",
+        "must be a list; got 192.0.2.1",
+    ),
+    Bad(
+        "budget is a number",
+        START + "failover: {budgets: {haproxy-killed: 500}}\n",
+        4,
+        "failover.budgets.haproxy-killed",
+        "must be a duration with its unit, such as 500ms, 2s, 5m or 24h; got 500",
+    ),
+    Bad("ha unknown", LB + "  ha: heartbeat\n", 7, "load_balancer.ha", "must be pacemaker; got heartbeat"),
+    Bad(
+        "mount into the system",
+        START + "  worker:\n    volumes:\n      data: {size: 1G, mount: /usr/data}\n",
+        6,
+        "nodes.worker.volumes.data.mount",
+        "must not be inside /usr",
+    ),
+    Bad(
+        "mount climbs",
+        START + "  worker:\n    volumes:\n      data: {size: 1G, mount: /srv/../x}\n",
+        6,
+        "nodes.worker.volumes.data.mount",
+        "must be an absolute path",
+    ),
+    Bad(
+        "volume of the box's",
+        START + "  worker:\n    volumes:\n      root: {size: 1G, mount: /srv/x}\n",
+        6,
+        "nodes.worker.volumes.root",
+        "must be another name: root, home, opt, tmp, usr, var, swap are taken",
+    ),
+]
+
+NETWORKS = [
+    Bad("host bits", START + "wan: 198.51.100.7/24\n", 4, "wan", "did you mean 198.51.100.0/24?; got 198.51.100.7/24"),
+    Bad("no length", START + "wan: 198.51.100.0\n", 4, "wan", "the /length is missing"),
+    Bad("no network", START + "wan: 198.51.100.300/24\n", 4, "wan", "must be an IPv4 network, such as 192.168.4.0/24"),
+    Bad("IPv6", START + "wan: 2001:db8::/64\n", 4, "wan", "IPv6 is not supported"),
+    Bad("loopback", START + "wan: 127.0.0.0/24\n", 4, "wan", "127.0.0.0/8 is for loopback"),
+    Bad("multicast", START + "wan: 230.1.0.0/24\n", 4, "wan", "224.0.0.0/4 is for multicast"),
+    Bad("too small", START + "wan: 198.51.100.0/30\n", 4, "wan", "must be from /8 to /29"),
+    Bad("management too small", START + "management: 10.77.0.0/24\n", 4, "management", "must be /20 or larger"),
+    Bad("no networks", START + "networks: {}\n", 4, "networks", "must name at least one network"),
+    Bad("network without range", START + "networks: {dmz: }\n", 4, "networks.dmz.cidr", "must be given; got nothing"),
+    Bad(
+        "network name too long",
+        START + "networks:\n  thisnameistoolong: {cidr: 10.1.0.0/24}\n",
+        5,
+        "networks.thisnameistoolong",
+        "begins with a letter, at most 15 long; got thisnameistoolong",
+    ),
+    Bad(
+        "network named mgmt",
+        START + "networks: {mgmt: {cidr: 10.1.0.0/24}}\n",
+        4,
+        "networks.mgmt",
+        "are taken; got mgmt",
+    ),
+    Bad("network named lo", START + "networks: {lo: {cidr: 10.1.0.0/24}}\n", 4, "networks.lo", "are taken; got lo"),
+    Bad(
+        "networks overlap",
+        START + "networks:\n  a: {cidr: 10.1.0.0/16}\n  b: {cidr: 10.1.2.0/24}\n",
+        6,
+        "networks.b.cidr",
+        "must not overlap a (10.1.0.0/16); got 10.1.2.0/24",
+    ),
+    Bad(
+        "network overlaps management",
+        START + "networks:\n  a: {cidr: 10.77.3.0/24}\n",
+        5,
+        "networks.a.cidr",
+        "must not overlap management (10.77.0.0/16); got 10.77.3.0/24",
+    ),
+    Bad(
+        "wan overlaps a default network",
+        START + "wan: 192.168.0.0/16\n",
+        4,
+        "wan",
+        "must not overlap",
+    ),
+    Bad(
+        "reserved elsewhere",
+        START + "networks:\n  a: {cidr: 10.1.0.0/24, reserved: 10.2.0.1-10.2.0.9}\n",
+        5,
+        "networks.a.reserved",
+        "must be inside of 10.1.0.0/24; got 10.2.0.1-10.2.0.9",
+    ),
+    Bad(
+        "reserved backwards",
+        START + "networks:\n  a: {cidr: 10.1.0.0/24, reserved: 10.1.0.9-10.1.0.1}\n",
+        5,
+        "networks.a.reserved",
+        "first address is not above its last; got 10.1.0.9-10.1.0.1",
+    ),
+    Bad(
+        "reserved is a word",
+        START + "networks:\n  a: {cidr: 10.1.0.0/24, reserved: some}\n",
+        5,
+        "networks.a.reserved",
+        "must be a range a-b, an address, or a list of these",
+    ),
+    Bad(
+        "reserved takes the gateway's",
+        START + "networks:\n  a:\n    cidr: 10.1.0.0/24\n    reserved: 10.1.0.200-10.1.0.254\n",
+        7,
+        "networks.a.reserved",
+        "must leave the gateway's address 10.1.0.254 free",
+    ),
+    Bad(
+        "gateway elsewhere",
+        START + "networks:\n  a: {cidr: 10.1.0.0/24, gateway: 10.2.0.1}\n",
+        5,
+        "networks.a.gateway",
+        "must be inside of a (10.1.0.0/24); got 10.2.0.1",
+    ),
+    Bad(
+        "clients nowhere",
+        START + "client_network: dmx\n",
+        4,
+        "client_network",
+        "must be one of dmz, mast, node, glus; got dmx",
+    ),
+]
+
+NODES = [
+    Bad("no gateway", "name: lab\nnodes:\n  worker:\n", 2, "nodes.gateway", "must be there, exactly 1"),
+    Bad("no roles", "name: lab\nnodes:\n", 2, "nodes.gateway", "must be there, exactly 1"),
+    Bad("two gateways", "name: lab\nnodes:\n  gateway: {count: 2}\n", 3, "nodes.gateway.count", "must be exactly 1"),
+    Bad(
+        "gateway on one network",
+        "name: lab\nnodes:\n  gateway: {network: dmz}\n",
+        3,
+        "nodes.gateway.network",
+        "must not be given: the gateway stands on every network",
+    ),
+    Bad("one balancer", START + "  lb: {count: 1}\n", 4, "nodes.lb.count", "must be exactly 2"),
+    Bad("even etcd", START + "  master: {count: 2}\n", 4, "nodes.master.count", "must be odd for etcd"),
+    Bad("even etcd by names", START + "  master: {names: [a, b]}\n", 4, "nodes.master.names", "must be odd for etcd"),
+    Bad("two Glusters", START + "  gluster: {count: 2}\n", 4, "nodes.gluster.count", "must be a multiple of 3"),
+    Bad(
+        "10,000 in a /24",
+        START + "  worker: {count: 10000}\n",
+        4,
+        "nodes.worker.count",
+        "must be at most 123: node (192.168.2.0/24)",
+    ),
+    Bad(
+        "unknown network",
+        START + "  worker: {network: nod}\n",
+        4,
+        "nodes.worker.network",
+        "must be one of dmz, mast, node, glus",
+    ),
+    Bad(
+        "default network is gone",
+        START + "  worker:\nnetworks:\n  a: {cidr: 10.1.0.0/24}\n",
+        4,
+        "nodes.worker.network",
+        "must be one of a; got node",
+    ),
+    Bad(
+        "address outside of its network",
+        START + "  worker: {first_address: 192.168.9.1}\n",
+        4,
+        "nodes.worker.first_address",
+        "must be inside of node (192.168.2.0/24); got 192.168.9.1",
+    ),
+    Bad(
+        "one of the addresses outside",
+        START + "  worker:\n    addresses:\n      - 192.168.2.140\n      - 192.168.3.141\n",
+        7,
+        "nodes.worker.addresses[1]",
+        "must be inside of node (192.168.2.0/24); got 192.168.3.141",
+    ),
+    Bad(
+        "broadcast address",
+        START + "  worker: {first_address: 192.168.2.255}\n",
+        4,
+        "nodes.worker.first_address",
+        "this is the broadcast address; got 192.168.2.255",
+    ),
+    Bad(
+        "network address",
+        START + "  worker: {addresses: [192.168.2.0]}\n",
+        4,
+        "nodes.worker.addresses[0]",
+        "this is the network's own; got 192.168.2.0",
+    ),
+    Bad(
+        "reserved address",
+        START + "  worker: {first_address: 192.168.2.100}\n",
+        4,
+        "nodes.worker.first_address",
+        "192.168.2.2-192.168.2.126 of node (192.168.2.0/24) is reserved",
+    ),
+    Bad(
+        "gateway's address",
+        START + "  master: {count: 1, addresses: [192.168.1.254]}\n",
+        4,
+        "nodes.master.addresses[0]",
+        "this is the gateway; got 192.168.1.254",
+    ),
+    Bad(
+        "floating IP taken by a machine",
+        START + "  lb:\n    addresses: [192.168.4.20, 192.168.4.21]\n",
+        5,
+        "nodes.lb.addresses[0]",
+        "this is the floating IP; got 192.168.4.20",
+    ),
+    Bad(
+        "clients' address",
+        START + "  lb: {addresses: [192.168.4.1, 192.168.4.2]}\n",
+        4,
+        "nodes.lb.addresses[0]",
+        "this is the clients' place; got 192.168.4.1",
+    ),
+    Bad(
+        "address twice",
+        START + "  worker:\n    addresses: [192.168.2.140, 192.168.2.140]\n",
+        5,
+        "nodes.worker.addresses[1]",
+        "this is worker1; got 192.168.2.140",
+    ),
+    Bad(
+        "addresses and count disagree",
+        START + "  worker:\n    count: 3\n    addresses: [192.168.2.140]\n",
+        6,
+        "nodes.worker.addresses",
+        "must be 3, as many as count says; got 1",
+    ),
+    Bad(
+        "addresses beside first_address",
+        START + "  worker:\n    addresses: [192.168.2.140]\n    first_address: 192.168.2.150\n",
+        6,
+        "nodes.worker.first_address",
+        "must not be given beside addresses",
+    ),
+    Bad(
+        "name twice",
+        START + "  worker:\n    names: [a, a]\n",
+        5,
+        "nodes.worker.names[1]",
+        "must be unique; a is a worker",
+    ),
+    Bad(
+        "name of another's",
+        START + "  worker:\n    names: [gateway]\n",
+        5,
+        "nodes.worker.names[0]",
+        "gateway is a gateway already",
+    ),
+    Bad(
+        "name no DNS takes",
+        START + "  worker:\n    names: [my_worker]\n",
+        5,
+        "nodes.worker.names[0]",
+        "must be a name of a-z",
+    ),
+    Bad(
+        "name ends with a hyphen",
+        START + "  worker:\n    names: [w-]\n",
+        5,
+        "nodes.worker.names[0]",
+        "must be a name of a-z",
+    ),
+    Bad(
+        "name too long for DNS",
+        START + f"  worker:\n    names: [{'w' * 64}]\n",
+        5,
+        "nodes.worker.names[0]",
+        "at most 63 long",
+    ),
+    Bad(
+        "volume without place",
+        START + "  worker:\n    volumes:\n      data: {size: 1G}\n",
+        6,
+        "nodes.worker.volumes.data.mount",
+        "must be given; got nothing",
+    ),
+    Bad(
+        "two volumes in one place",
+        START + "  master:\n    volumes:\n      data: {size: 1G, mount: /var/lib/etcd}\n",
+        6,
+        "nodes.master.volumes.data.mount",
+        "must be another path: etcd is there; got /var/lib/etcd",
+    ),
+    Bad("storage without Gluster", START + "gluster: {volume: x}\n", 4, "gluster", "must come with machines to run on"),
+]
+
+BALANCER = [
+    Bad("balancer without machines", START + "load_balancer: {}\n", 4, "load_balancer", "must come with two machines"),
+    Bad(
+        "floating IP elsewhere",
+        LB + "  floating_ip: 10.9.9.9\n",
+        7,
+        "load_balancer.floating_ip",
+        "must be inside of dmz",
+    ),
+    Bad(
+        "floating IP is a name", LB + "  floating_ip: vip\n", 7, "load_balancer.floating_ip", "must be an IPv4 address"
+    ),
+    Bad(
+        "floating IP is the gateway",
+        LB + "  floating_ip: 192.168.4.254\n",
+        7,
+        "load_balancer.floating_ip",
+        "this is the gateway",
+    ),
+    Bad(
+        "floating IP's name is taken", LB + "  name: master1\n", 7, "load_balancer.name", "master1 is a master already"
+    ),
+    Bad("statistics on sshd's port", LB + "  stats_port: 22\n", 7, "load_balancer.stats_port", "sshd has it; got 22"),
+    Bad(
+        "service named as a machine",
+        LB + "  services:\n    - {name: lb1, port: 6443, backend: master}\n",
+        8,
+        "load_balancer.services[0].name",
+        "must be unique; lb1 is an lb already",
+    ),
+    Bad(
+        "services with one port",
+        SERVICE + "    - {name: api2, port: 6443, backend: master}\n",
+        9,
+        "load_balancer.services[1].port",
+        "must be another port: api has it; got 6443",
+    ),
+    Bad(
+        "services with one name",
+        SERVICE + "    - {name: api, port: 6444, backend: master}\n",
+        9,
+        "load_balancer.services[1].name",
+        "must be unique; api is a service already",
+    ),
+    Bad(
+        "services with one host port",
+        SERVICE + "    - {name: api2, port: 6444, backend: master, host_port: 16443}\n",
+        9,
+        "load_balancer.services[1].host_port",
+        "must be another port: api has it; got 16443",
+    ),
+    Bad(
+        "service on the statistics port",
+        SERVICE + "    - {name: web, port: 8404, backend: master}\n",
+        9,
+        "load_balancer.services[1].port",
+        "the statistics page has it; got 8404",
+    ),
+    Bad(
+        "service of an absent role",
+        SERVICE + "    - {name: web, port: 80, backend: worker}\n",
+        9,
+        "load_balancer.services[1].backend",
+        "must be a role that the lab has; got worker",
+    ),
+    Bad(
+        "service of an unknown role",
+        SERVICE + "    - {name: web, port: 80, backend: web}\n",
+        9,
+        "load_balancer.services[1].backend",
+        "must be one of master, gluster, worker; got web",
+    ),
+    Bad(
+        "service without port",
+        SERVICE + "    - {name: web, backend: master}\n",
+        9,
+        "load_balancer.services[1].port",
+        "must be given; got nothing",
+    ),
+    Bad(
+        "no default host port",
+        SERVICE + "    - {name: web, port: 60000, backend: master}\n",
+        9,
+        "load_balancer.services[1].host_port",
+        "must be given, or 0 for none",
+    ),
+    Bad(
+        "https without path",
+        SERVICE + "    - {name: web, port: 80, backend: master, check: {type: https}}\n",
+        9,
+        "load_balancer.services[1].check.path",
+        "must be given for https",
+    ),
+    Bad(
+        "path that would break the configuration",
+        SERVICE + '    - {name: web, port: 80, backend: master, check: {path: "/a b"}}\n',
+        9,
+        "load_balancer.services[1].check.path",
+        "must be a URL path without spaces or quotes",
+    ),
+    Bad(
+        "fast is slower",
+        SERVICE + "    - {name: web, port: 80, backend: master, check: {fast_interval: 2s}}\n",
+        9,
+        "load_balancer.services[1].check.fast_interval",
+        "must be at most interval (500ms); got 2s",
+    ),
+]
+
+BAD_CONFIGS = [*SYNTAX, *KEYS, *NETWORKS, *NODES, *BALANCER]
