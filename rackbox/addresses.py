@@ -157,8 +157,11 @@ def _place_floating_ip(config: Config, segments: Mapping[str, Segment], problems
     wished = config.balancer.floating_ip
     address = wished or segment.cidr.network_address + FLOATING_IP_OFFSET
     why_not = segment.take(address, "the floating IP")
-    if why_not:
-        problems.append(config.problem(("load_balancer", "floating_ip"), f"{why_not}; got {address}"))
+    path: KeyPath = ("load_balancer", "floating_ip")
+    if why_not and wished:
+        problems.append(config.problem(path, f"{why_not}; got {address}"))
+    elif why_not:
+        problems.append(config.problem(path, f"must be given: the default, {address}, {why_not}; got nothing"))
     return address
 
 

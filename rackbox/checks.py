@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rackbox.config import Config, RoleNodes, ServiceConfig
     from rackbox.yamlfile import KeyPath
 
-# HAProxy binds every address of its machine (it must be able to before it holds the floating IP): sshd, Corosync and
-# Pacemaker are there already.
-PORTS_TAKEN = {22: "sshd", 2224: "pcsd", 3121: "pacemaker_remoted"}
+# HAProxy binds every address of its machine (it must be able to before it holds the floating IP): sshd and some others
+# are there already.
+PORTS_TAKEN = {22: "sshd", 53: "systemd-resolved", 2224: "pcsd", 3121: "pacemaker_remoted"}
 MANAGEMENT_PREFIX_MAX = 20
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rackbox.durations import format_duration, format_size
-from rackbox.topology import Node, Service, Topology
+from rackbox.topology import LoadBalancer, Node, Service, Topology
 
 PLAN_SCHEMA = 1
 # What a provider can do, as it tells it: what, whether, and a word on how or why not.
@@ -37,7 +37,6 @@ def plan_json(topology: Topology, capabilities: Sequence[Capability] = ()) -> di
     - ``capabilities``: list of {name, able, note} of the provider; empty when none was chosen
     - ``totals``: {machines, cpus, memory_mib, volumes_mib}
     """
-    balancer = topology.load_balancer
     return {
         "schema": PLAN_SCHEMA,
         "lab": topology.lab,
@@ -46,18 +45,7 @@ def plan_json(topology: Topology, capabilities: Sequence[Capability] = ()) -> di
         "uplink": topology.uplink,
         "networks": _networks_json(topology),
         "machines": [_node_json(node) for node in topology.nodes],
-        "load_balancer": None
-        if balancer is None
-        else {
-            "ha": balancer.ha,
-            "floating_ip": str(balancer.floating_ip.address),
-            "network": balancer.floating_ip.network,
-            "fqdn": balancer.floating_ip.fqdn,
-            "token_ms": balancer.token_ms,
-            "consensus_ms": balancer.consensus_ms,
-            "monitor_ms": balancer.monitor_ms,
-            "stats_port": balancer.stats_port,
-        },
+        "load_balancer": _balancer_json(topology.load_balancer),
         "services": [_service_json(topology.domain, service) for service in topology.services],
         "gluster": None
         if topology.gluster_volume is None
@@ -72,12 +60,7 @@ def plan_json(topology: Topology, capabilities: Sequence[Capability] = ()) -> di
             "budgets_ms": dict(topology.failover.budgets_ms),
         },
         "capabilities": [{"name": name, "able": able, "note": note} for name, able, note in capabilities],
-        "totals": {
-            "machines": len(topology.nodes),
-            "cpus": sum(node.cpus for node in topology.nodes),
-            "memory_mib": sum(node.memory_mib for node in topology.nodes),
-            "volumes_mib": sum(volume.size_mib for node in topology.nodes for volume in node.volumes),
-        },
+        "totals": _totals_json(topology),
     }
 
 
@@ -95,6 +78,15 @@ def print_plan(topology: Topology, console: Console, capabilities: Sequence[Capa
     if capabilities:
         console.print()
         console.print(_capabilities_table(capabilities))
+
+
+def _totals_json(topology: Topology) -> dict[str, int]:
+    return {
+        "machines": len(topology.nodes),
+        "cpus": sum(node.cpus for node in topology.nodes),
+        "memory_mib": sum(node.memory_mib for node in topology.nodes),
+        "volumes_mib": sum(volume.size_mib for node in topology.nodes for volume in node.volumes),
+    }
 
 
 def _networks_json(topology: Topology) -> list[dict[str, Any]]:
@@ -133,6 +125,21 @@ def _node_json(node: Node) -> dict[str, Any]:
             for nic in node.nics
         ],
         "volumes": [{"name": v.name, "mount": v.mount, "size_mib": v.size_mib} for v in node.volumes],
+    }
+
+
+def _balancer_json(balancer: LoadBalancer | None) -> dict[str, Any] | None:
+    if balancer is None:
+        return None
+    return {
+        "ha": balancer.ha,
+        "floating_ip": str(balancer.floating_ip.address),
+        "network": balancer.floating_ip.network,
+        "fqdn": balancer.floating_ip.fqdn,
+        "token_ms": balancer.token_ms,
+        "consensus_ms": balancer.consensus_ms,
+        "monitor_ms": balancer.monitor_ms,
+        "stats_port": balancer.stats_port,
     }
 
 
@@ -252,9 +259,9 @@ def _closing_lines(topology: Topology) -> list[str]:
     lines.append(f"DNS          {len(topology.dns)} names, {reverse} reverse; upstream {upstream}")
     budgets = ", ".join(f"{name} {format_duration(ms)}" for name, ms in topology.failover.budgets_ms)
     lines.append(f"budgets      {budgets}")
-    memory = sum(node.memory_mib for node in topology.nodes)
-    cpus = sum(node.cpus for node in topology.nodes)
-    lines.append(f"totals       {len(topology.nodes)} machines, {cpus} cpus, {memory / 1024:.1f}G memory at most")
+    totals = _totals_json(topology)
+    memory = totals["memory_mib"] / 1024
+    lines.append(f"totals       {totals['machines']} machines, {totals['cpus']} cpus, {memory:.1f}G memory at most")
     return lines
 
 

@@ -41,10 +41,9 @@ def test_the_table_is_big_and_has_no_name_twice() -> None:
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("bad", BAD_CONFIGS, ids=lambda bad: bad.name)
+# Each line of the bomb is refused, the others make one mistake.
+@pytest.mark.parametrize("bad", [bad for bad in BAD_CONFIGS if bad.name != "alias bomb"], ids=lambda bad: bad.name)
 def test_one_mistake_gives_one_problem(bad: Bad, tmp_path: Path) -> None:
-    if bad.name == "alias bomb":
-        pytest.skip("each of its lines is refused")
     file = tmp_path / "lab.yaml"
     file.write_bytes(bad.text.encode() if isinstance(bad.text, str) else bad.text)
     assert len(refused(file).problems) == 1, str(refused(file))
