@@ -95,12 +95,12 @@ def check_vagrant_lxc() -> Check:
 
 def check_network_namespace() -> Check:
     fix = "the kernel must allow network namespaces with bridges, veth pairs and isolated bridge ports (Linux 4.18)"
-    return _run_apart("network", ["--net"], BRIDGE_SCRIPT, "namespace, bridge, isolated ports, veth", fix)
+    return _run_apart("network", ["--net"], BRIDGE_SCRIPT, "isolated bridge ports", fix, tool="ip")
 
 
 def check_nft() -> Check:
     fix = "the kernel must have nf_tables with connection tracking and NAT (modules nf_tables, nft_ct, nft_masq)"
-    return _run_apart("packet rules", ["--net"], NFT_SCRIPT, "nftables: tracking, NAT", fix)
+    return _run_apart("packet rules", ["--net"], NFT_SCRIPT, "tracking, NAT", fix, tool="nft")
 
 
 def check_overlay() -> Check:
@@ -130,7 +130,7 @@ def check_fuse() -> Check:
 def check_cgroups() -> Check:
     """Reported, since each arrangement works but only pure v2 can limit a machine's memory."""
     found = host_view()
-    return Check("cgroups", True, found, "v2 to limit memory, else any", required=False)
+    return Check("cgroups", True, found, "any; v2 limits memory", required=False)
 
 
 def check_disk() -> Check:
@@ -143,7 +143,7 @@ def check_disk() -> Check:
 def check_memory() -> Check:
     available = parse_available_kib(Path("/proc/meminfo").read_text(encoding="ascii")) * 1024 / GIB
     fix = "end other programs, or boot a smaller lab (--lab config/small.yaml)"
-    need = f"{LEAST_MEMORY_GIB} GiB for the default lab"
+    need = f"{LEAST_MEMORY_GIB} GiB (default lab)"
     # Not required: a small lab needs less, and a lab that is up already has its share.
     return Check("memory", available >= LEAST_MEMORY_GIB, f"{available:.1f} GiB available", need, fix, required=False)
 
@@ -156,14 +156,17 @@ def parse_available_kib(meminfo: str) -> int:
 
 def check_kvm() -> Check:
     there = os.path.exists("/dev/kvm")
-    found = "/dev/kvm is there, which alone proves nothing" if there else "no /dev/kvm"
-    return Check("virtual machines", True, found, "not yet: only the lxc provider exists", required=False)
+    found = "/dev/kvm is there (proves nothing)" if there else "no /dev/kvm"
+    return Check("virtual machines", True, found, "no provider yet but lxc", required=False)
 
 
-def _run_apart(name: str, namespaces: list[str], script: str, need: str, fix: str, *args: str) -> Check:
-    """Run ``script`` in new namespaces of its own, which end with it."""
-    if os.geteuid() != 0:
-        return Check(name, False, "not tried without root", need)
+def _run_apart(
+    name: str, namespaces: list[str], script: str, need: str, fix: str, *args: str, tool: str = "sh"
+) -> Check:
+    """Run ``script``, which uses ``tool``, in new namespaces of its own, which end with it."""
+    lacking = "root" if os.geteuid() != 0 else tool if shutil.which(tool) is None else ""
+    if lacking:  # has a line of its own that says how to get it
+        return Check(name, False, f"not tried without {lacking}", need)
     argv = ["unshare", *namespaces, "sh", "-euc", script, "sh", *args]
     try:
         result = run(argv, timeout=PROBE_TIMEOUT_S, check=False)

@@ -67,6 +67,8 @@ def print_doctor(
     console.print()
     able = "can" if can_run(checks) else "cannot"
     console.print(f"The {provider} provider {able} run on this computer ({release.name}){':' if fixes else '.'}")
+    if release.is_debian_12 and any(check.package for check in checks if not check.ok):
+        console.print("  `./lab up` installs what is missing, or yourself")
     for line in fixes:
         console.print(Text(f"  {line}"), soft_wrap=True)
 

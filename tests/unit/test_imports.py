@@ -42,6 +42,8 @@ ACTS = {
 }
 MAY_START_PROGRAMS = {
     "run": "the one wrapper",
+    "follow": "reads a machine's progress while it is made",
+    "forwarding": "starts processes that outlive the command",
     "probes.process": "a probe runs beside the test and is read while it does",
     "ssh": "hands its terminal to the program",
     "vagrant_adapter": "python-vagrant raises subprocess's errors",
