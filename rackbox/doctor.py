@@ -60,7 +60,7 @@ def print_doctor(
 ) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("", "what", "found", "needs"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for check in checks:
         table.add_row(_mark(check), Text(check.name), Text(check.found), Text(check.need))
     console.print(table)
