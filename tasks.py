@@ -11,7 +11,7 @@ import sys
 from invoke.collection import Collection
 from invoke.context import Context
 
-from rackbox.task import after_double_dash, command, lab_file, path_or_none
+from rackbox.task import after_double_dash, command, lab_file, out_file, path_or_none
 
 
 @command(provider="ask only whether this one can run")
@@ -27,7 +27,7 @@ def plan(_: Context, lab: str = "", json: bool = False, out: str = "") -> int:
     """Show the lab that a config means: machines, addresses, names. Makes nothing."""
     from rackbox import show
 
-    return show.plan_command(lab_file(lab), json, path_or_none(out))
+    return show.plan_command(lab_file(lab), json, out_file(out))
 
 
 @command(to="write the files into this directory (default: the lab's own)")
@@ -59,7 +59,7 @@ def status(_: Context, lab: str = "", json: bool = False, out: str = "") -> int:
     """Show the health of each machine and service, and one verdict (exit 0 healthy, 1 not)."""
     from rackbox import status
 
-    return status.command(lab_file(lab), json, path_or_none(out))
+    return status.command(lab_file(lab), json, out_file(out))
 
 
 @command(
@@ -82,7 +82,7 @@ def failover_test(
     """Break the lab on purpose, measure what a client saw, heal it (exit 0 held, 1 over budget, 2 unknown)."""
     from rackbox import failover
 
-    return failover.command(lab_file(lab), scenario, repeat, list_, judge, json, path_or_none(out))
+    return failover.command(lab_file(lab), scenario, repeat, list_, judge, json, out_file(out))
 
 
 @command(node="the machine's name")

@@ -6,6 +6,7 @@ code, an interrupt 130; a bug keeps its traceback. Tasks themselves stay free of
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import os
@@ -35,6 +36,7 @@ HELP = {
     "provider": "what runs the machines: auto, lxc (default: as the lab's file says)",
 }
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _BOOLEAN_FLAGS = "delpw"  # Invoke's own one-letter switches, which may stand before another in one word
 _REFUSED = (
     (
@@ -66,6 +68,16 @@ def lab_file(option: str) -> Path:
 
 def path_or_none(option: str) -> Path | None:
     return Path(option) if option else None
+
+
+def out_file(option: str) -> Path | None:
+    """The file of ``--out``, looked at before anything slow is done for it."""
+    if not option:
+        return None
+    path = Path(option)
+    if path.is_dir() or not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise UsageError(f"--out {option}: cannot be written", "name a file in a directory that is there and writable")
+    return path
 
 
 def before_double_dash(argv: Sequence[str]) -> list[str]:
@@ -132,6 +144,12 @@ def run_command(function: Callable[..., int | None], *args: Any, **options: Any)
         if stdout_is_read():
             raise
         return EXIT_BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print_error(LabError(f"{place}{error.strerror}", "make room, or set RACKBOX_HOME to a directory that has it"))
+        return EXIT_COULD_NOT_RUN
     finally:
         signal.signal(signal.SIGTERM, previous)
     return EXIT_OK if code is None else code

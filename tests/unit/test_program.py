@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import runpy
 import signal
@@ -188,6 +189,11 @@ ENDS = [
     (MissingTool("packer: not found"), 3, "rackbox: packer: not found\n"),
     (CommandFailed("x: exit 1"), 1, "rackbox: x: exit 1\n"),
     (ConfigError([Problem("a.yaml", 3, "nodes", "must be odd; got 2")]), 3, "a.yaml:3: nodes: must be odd; got 2\n"),
+    (
+        OSError(errno.ENOSPC, "No space left on device", "/srv/box"),
+        3,
+        "rackbox: /srv/box: No space left on device\n  hint: make room, or set RACKBOX_HOME to a directory that has it\n",
+    ),
     (KeyboardInterrupt(), 130, "rackbox: interrupted\n"),
 ]
 
@@ -219,6 +225,16 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_broken_pipe_of_a_machine_is_a_bug_not_our_reader_leaving(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BrokenPipeError):
         run_program(monkeypatch, ["end"], raising(BrokenPipeError()))
+
+
+@pytest.mark.parametrize("out", [".", "no such directory/o.json", "/proc/no/o.json"])
+def test_out_is_looked_at_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    failover = stub(monkeypatch, "failover", "command")
+    assert run_program(monkeypatch, ["failover-test", "--out", out]) == 3
+    assert f"--out {out}: cannot be written" in capsys.readouterr().err
+    assert failover.calls == []
 
 
 def test_plain_invoke_refuses_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
