@@ -68,6 +68,7 @@ def status(_: Context, lab: str = "", json: bool = False, out: str = "") -> int:
     repeat="how many times each",
     list="show the scenarios and their budgets",
     judge="compute the verdict of an earlier run again, from its history",
+    resume="go on with a series that was broken off (its time stamp)",
 )
 def failover_test(
     _: Context,
@@ -76,13 +77,14 @@ def failover_test(
     repeat: int = 1,
     list_: bool = False,
     judge: str = "",
+    resume: str = "",
     json: bool = False,
     out: str = "",
 ) -> int:
     """Break the lab on purpose, measure what a client saw, heal it (exit 0 held, 1 over budget, 2 unknown)."""
     from rackbox import failover
 
-    return failover.command(lab_file(lab), scenario, repeat, list_, judge, json, out_file(out))
+    return failover.command(lab_file(lab), scenario, repeat, list_, judge, json, out_file(out), resume)
 
 
 @command(node="the machine's name")

@@ -158,13 +158,13 @@ DELEGATIONS = [
         ["failover-test", "--scenario", "one", "--scenario", "two", "--repeat", "3", "--out", "o.json"],
         "failover",
         "command",
-        (PROJECT / "config/default.yaml", ["one", "two"], 3, False, "", False, Path("o.json")),
+        (PROJECT / "config/default.yaml", ["one", "two"], 3, False, "", False, Path("o.json"), ""),
     ),
     (
         ["failover-test", "--list"],
         "failover",
         "command",
-        (PROJECT / "config/default.yaml", [], 1, True, "", False, None),
+        (PROJECT / "config/default.yaml", [], 1, True, "", False, None, ""),
     ),
 ]
 
@@ -192,7 +192,8 @@ ENDS = [
     (
         OSError(errno.ENOSPC, "No space left on device", "/srv/box"),
         3,
-        "rackbox: /srv/box: No space left on device\n  hint: make room, or set RACKBOX_HOME to a directory that has it\n",
+        "rackbox: /srv/box: No space left on device\n"
+        "  hint: make room, or set RACKBOX_HOME to a directory that has it\n",
     ),
     (KeyboardInterrupt(), 130, "rackbox: interrupted\n"),
 ]
