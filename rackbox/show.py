@@ -6,11 +6,11 @@ Entry points: ``plan_command``, ``render_command``.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +19,9 @@ from rackbox.errors import EXIT_OK, LabError
 from rackbox.load import load_lab
 from rackbox.plan import plan_json, print_plan
 from rackbox.providers import Provider, open_provider
+
+if TYPE_CHECKING:
+    from rackbox.lab import LiveLab
 
 
 def plan_command(lab_file: Path, as_json: bool, out: Path | None) -> int:
@@ -36,25 +39,34 @@ def plan_command(lab_file: Path, as_json: bool, out: Path | None) -> int:
 
 def render_command(lab_file: Path, to: Path | None) -> int:
     """Write every file of the lab and name the directory. The lab's secrets are made if there are none."""
+    from rackbox.lab import lab_lock, open_lab
+
+    lab = open_lab(lab_file)
+    directory = (to or lab.paths.rendered).absolute()
+    # The lab's own directory is read by its machines as they boot: not while another command acts on it.
+    with lab_lock(lab.paths) if to is None else nullcontext():
+        count = _render(lab, directory)
+    print(f"{count} files in {directory}")
+    return EXIT_OK
+
+
+def _render(lab: LiveLab, directory: Path) -> int:
+    from rackbox.box import current_box
     from rackbox.credentials import ensure_credentials
     from rackbox.hooks import load_sources
-    from rackbox.paths import find_home
     from rackbox.render import VagrantTarget, render_lab, write_rendered
 
-    config, topology = load_lab(lab_file)
-    paths = find_home(os.environ, Path.home(), os.geteuid()).lab(topology.lab)
-    provider = open_provider(config.provider)
-    directory = (to or paths.rendered).absolute()
-    lines = {node.name: provider.vagrant_settings(topology, node, paths) for node in topology.nodes}
-    target = VagrantTarget(provider.name, f"rackbox/{topology.os}", directory=directory)
-    credentials = ensure_credentials(topology, paths.secrets)
-    files = render_lab(topology, credentials, lines, load_sources(), target)
+    box = current_box(lab.home.boxes, lab.topology.os, lab.provider.name)
+    name, version = (box.name, box.version) if box else (f"rackbox/{lab.topology.os}", "")
+    target = VagrantTarget(lab.provider.name, name, box_version=version, directory=directory)
+    lines = {node.name: lab.provider.vagrant_settings(lab.topology, node, lab.paths) for node in lab.topology.nodes}
+    credentials = ensure_credentials(lab.topology, lab.paths.secrets)
+    files = render_lab(lab.topology, credentials, lines, load_sources(), target)
     try:
         write_rendered(files, directory)
     except OSError as error:
         raise LabError(f"{directory}: {error.strerror}", "choose another directory with --to DIR") from error
-    print(f"{len(files)} files in {directory}")
-    return EXIT_OK
+    return len(files)
 
 
 def provider_json(provider: Provider) -> dict[str, Any]:
