@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
 from rackbox.errors import EXIT_OK, LabError
 from rackbox.load import load_lab
 from rackbox.plan import plan_json, print_plan
-from rackbox.providers import Provider, open_provider
+from rackbox.providers import open_provider
 
 if TYPE_CHECKING:
     from rackbox.lab import LiveLab
@@ -28,12 +27,11 @@ def plan_command(lab_file: Path, as_json: bool, out: Path | None) -> int:
     """Print the lab as tables, or as JSON; ``out`` gets the JSON in any case."""
     config, topology = load_lab(lab_file)
     provider = open_provider(config.provider)
+    capabilities = [(item.name, item.available, item.note) for item in provider.capabilities]
     if as_json or out is not None:
-        write_json({**plan_json(topology), "provider": provider_json(provider)}, out)
+        write_json({**plan_json(topology, capabilities), "provider": provider.name}, out)
     if not as_json:
-        console = Console(highlight=False)
-        print_plan(topology, console)
-        print_capabilities(provider, console)
+        print_plan(topology, Console(highlight=False), capabilities)
     return EXIT_OK
 
 
@@ -67,26 +65,6 @@ def _render(lab: LiveLab, directory: Path) -> int:
     except OSError as error:
         raise LabError(f"{directory}: {error.strerror}", "choose another directory with --to DIR") from error
     return len(files)
-
-
-def provider_json(provider: Provider) -> dict[str, Any]:
-    """What stands beside a topology, never in it: what the provider can and cannot do."""
-    return {
-        "name": provider.name,
-        "capabilities": [
-            {"name": capability.name, "available": capability.available, "note": capability.note}
-            for capability in provider.capabilities
-        ],
-    }
-
-
-def print_capabilities(provider: Provider, console: Console) -> None:
-    table = Table(title=f"provider {provider.name}", title_justify="left", box=None, pad_edge=False)
-    for column in ("", "can", "note"):
-        table.add_column(column)
-    for capability in provider.capabilities:
-        table.add_row("✓" if capability.available else "✗", capability.name, capability.note)
-    console.print(table)
 
 
 def write_json(document: Mapping[str, Any], out: Path | None) -> None:
