@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from rackbox.paths import PROJECT
+from rackbox.tools import load_packages
 
 pytestmark = pytest.mark.shell
 
@@ -34,8 +35,10 @@ NEEDED = (
     "mkdir",
     "cp",
 )
-TOOLS = ("vagrant", "packer", "mmdebstrap", "arch-test", "lxc-start", "newuidmap", "ip", "nft", "ssh", "ps")
-LINTERS = ("shellcheck", "shfmt")
+TOOLS, LINTERS = (
+    tuple(package.probe for package in load_packages(need) if not package.probe.startswith("/"))
+    for need in ("lxc", "test")
+)
 
 # A python3 whose `-m venv DIR` makes an environment in which python and pip are this same script.
 FAKE_PYTHON = """#!/bin/bash
