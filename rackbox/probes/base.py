@@ -21,7 +21,8 @@ class ProbeSettings:
     """Everything a probe may need, as it travels on the runner's command line. Times are seconds.
 
     ``address`` is where to connect (DNS is not what is measured), ``server_name`` the name the certificate must carry.
-    ``run_id`` keeps what a probe writes apart from every other run.
+    ``run_id`` keeps what a probe writes apart from every other run; ``audit_seconds`` bounds how long it may try to
+    read that back.
     """
 
     probe: str
@@ -36,6 +37,7 @@ class ProbeSettings:
     interval: float = 0.02
     timeout: float = 0.9
     max_seconds: float = 120.0
+    audit_seconds: float = 8.0
 
     def argv(self) -> list[str]:
         """The arguments that ``parse_settings`` reads back."""
@@ -53,7 +55,7 @@ def parse_settings(argv: Sequence[str]) -> ProbeSettings:
     for name in ("history", "ca", "certificate", "key"):
         parser.add_argument(f"--{name}", required=True, type=Path)
     parser.add_argument("--port", required=True, type=int)
-    for name, default in (("interval", 0.02), ("timeout", 0.9), ("max-seconds", 120.0)):
+    for name, default in (("interval", 0.02), ("timeout", 0.9), ("max-seconds", 120.0), ("audit-seconds", 8.0)):
         parser.add_argument(f"--{name}", type=_positive, default=default, metavar="SECONDS")
     return ProbeSettings(**vars(parser.parse_args(list(argv))))
 

@@ -12,10 +12,9 @@ from rackbox.errors import LabError
 from rackbox.machine import Lab
 from rackbox.paths import PROJECT
 from rackbox.probes.base import ProbeSettings
-from rackbox.probes.runner import AUDIT_SECONDS
 
 SERVICE = "etcd"
-_END_SECONDS = AUDIT_SECONDS + 8.0
+_GRACE_SECONDS = 8.0
 
 
 class RunningProbe(Protocol):
@@ -65,6 +64,7 @@ class ProbeProcess:
     def __init__(self, lab: Lab, settings: ProbeSettings, log: Path) -> None:
         self._name = settings.probe
         self._log = log
+        self._end_seconds = settings.timeout + settings.audit_seconds + _GRACE_SECONDS
         argv = lab.client_argv([sys.executable, "-m", "rackbox.probes.runner", *settings.argv()])
         with log.open("ab") as stream:
             self._process = subprocess.Popen(  # noqa: S603 - it must run beside us; `run` waits for an end
@@ -94,7 +94,7 @@ class ProbeProcess:
 
     def wait_for_end(self) -> None:
         self.ask_to_end()
-        for end, seconds in ((self._process.terminate, _END_SECONDS), (self._process.kill, 2.0)):
+        for end, seconds in ((self._process.terminate, self._end_seconds), (self._process.kill, 2.0)):
             try:
                 self._process.wait(seconds)
                 return

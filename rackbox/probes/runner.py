@@ -20,7 +20,6 @@ from rackbox.history import PROBE_SOURCE, Attempt, Outcome
 from rackbox.probes import PROBES, Probe, ProbeFailed, ProbeSettings, parse_settings
 from rackbox.recorder import Recorder
 
-AUDIT_SECONDS = 8.0
 _AUDIT_TRY_SECONDS = 4.0
 _NICENESS = -10
 
@@ -124,7 +123,7 @@ class Runner:
         self._recorder.write_attempt(Attempt(self._probe.name, seq, scheduled, start, end, outcome, detail))
 
     async def _audit(self) -> None:
-        deadline = time.monotonic() + AUDIT_SECONDS
+        deadline = time.monotonic() + self._settings.audit_seconds
         while True:
             try:
                 async with asyncio.timeout(_AUDIT_TRY_SECONDS):

@@ -1,0 +1,298 @@
+"""The probes' own process against a double of etcd on loopback: real TLS, real clocks, known failures."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from rackbox.errors import LabError
+from rackbox.history import History, Record
+from rackbox.outage import measure_outage
+from rackbox.paths import PROJECT
+from rackbox.probes import PROBES, ProbeSettings, parse_settings
+from rackbox.probes.etcd import prefix_end
+from rackbox.probes.process import ProbeProcess, plan_settings
+from rackbox.recorder import load_history
+from tests.etcd_double import NAME, EtcdDouble, make_credentials
+from tests.fakes import FakeLab
+
+INTERVAL = 0.02
+
+
+@pytest.fixture
+def double(tmp_path: Path) -> Iterator[EtcdDouble]:
+    with EtcdDouble(tmp_path) as running:
+        yield running
+
+
+def settings_for(double: EtcdDouble, probe: str, **changes: object) -> ProbeSettings:
+    here = double.directory
+    values: dict[str, object] = {
+        "probe": probe,
+        "history": here / "history.jsonl",
+        "run_id": "run-1",
+        "address": "127.0.0.1",
+        "port": double.port,
+        "server_name": NAME,
+        "ca": here / "ca.pem",
+        "certificate": here / "client.pem",
+        "key": here / "client.key",
+        "interval": INTERVAL,
+        "timeout": 0.5,
+        "max_seconds": 20.0,
+        **changes,
+    }
+    return ProbeSettings(**values)  # type: ignore[arg-type]
+
+
+class Running:
+    """A probe's process around a block; afterwards ``history`` is what it wrote."""
+
+    def __init__(self, double: EtcdDouble, probe: str, **changes: object) -> None:
+        self.settings = settings_for(double, probe, **changes)
+        self._double = double
+
+    def __enter__(self) -> Running:
+        here = self._double.directory
+        self.process = ProbeProcess(FakeLab(here), self.settings, here / "log")
+        wait_until(lambda: len(self.history.events("attempt")) >= 15 or bool(self.process.ended()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.wait_for_end()
+
+    @property
+    def history(self) -> History:
+        path = self.settings.history
+        return load_history(path) if path.exists() else History(())
+
+    def only(self, event: str) -> Record:
+        (record,) = self.history.events(event)
+        return record
+
+
+def wait_until(condition: object, timeout: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.01)
+
+
+pytestmark = [pytest.mark.loopback, pytest.mark.subprocess]
+
+
+def test_reads_are_good_new_tls_connections_by_name(double: EtcdDouble) -> None:
+    with Running(double, "etcd-read") as running:
+        pass
+    attempts = running.history.attempts("etcd-read")
+    assert all(attempt.good and attempt.detail == "ff" for attempt in attempts), attempts
+    assert double.protocols == {"TLSv1.3"}
+    assert double.resumed == 0
+    assert len(double.requests) == len(attempts)
+    start, end = running.only("probe-start"), running.only("probe-end")
+    assert start.number("interval_ms") == INTERVAL * 1000
+    assert start.text("scheduling") in ("real-time", "nice -10", "normal")
+    assert end.number("attempts") == len(attempts)
+    assert 0 < end.number("cpu_seconds") < end.number("seconds")
+    assert not running.process.ended().startswith("probe etcd-read ended with 1")
+
+
+def test_chunked_answers_are_understood(double: EtcdDouble) -> None:
+    double.chunked = True
+    with Running(double, "etcd-read-serializable") as running:
+        pass
+    assert all(attempt.good for attempt in running.history.attempts("etcd-read-serializable"))
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.4])
+def test_a_known_drop_is_reported_within_the_resolution(double: EtcdDouble, seconds: float) -> None:
+    with Running(double, "etcd-read") as running:
+        time.sleep(0.6)
+        dropped = time.monotonic()
+        double.refuse_until = dropped + seconds
+        time.sleep(seconds + 0.4)
+    outage = measure_outage(running.history.attempts("etcd-read"), dropped, INTERVAL)
+    assert outage.recovered
+    slack = 0.1  # the double lives in this process, and may itself be late on a busy computer
+    assert abs(outage.seconds - seconds) <= outage.resolution + slack
+    assert outage.failed >= 2
+
+
+def test_silence_is_a_timeout_and_the_schedule_goes_on(double: EtcdDouble) -> None:
+    with Running(double, "etcd-read", timeout=0.2) as running:
+        stalled = time.monotonic()
+        double.stall_until = stalled + 0.6
+        time.sleep(1.0)
+    attempts = running.history.attempts("etcd-read")
+    silent = [attempt for attempt in attempts if attempt.outcome == "timeout"]
+    assert len(silent) >= 10, "an attempt that hangs must not hold up the next"
+    assert all(attempt.seconds == pytest.approx(0.2, abs=0.1) for attempt in silent)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [("status", "HTTP 503"), ("name", "CERTIFICATE_VERIFY_FAILED"), ("authority", "CERTIFICATE_VERIFY_FAILED")],
+)
+def test_wrong_answers_are_failures(double: EtcdDouble, tmp_path: Path, trouble: str, words: str) -> None:
+    changes: dict[str, object] = {}
+    if trouble == "status":
+        double.status = 503
+    elif trouble == "name":
+        changes["server_name"] = "somebody.else"
+    else:
+        other = tmp_path / "other"
+        other.mkdir()
+        make_credentials(other)
+        changes["ca"] = other / "ca.pem"
+    with Running(double, "etcd-read", **changes) as running:
+        pass
+    assert all(a.outcome == "fail" and words in a.detail for a in running.history.attempts("etcd-read"))
+
+
+def test_a_client_without_a_certificate_of_the_lab_is_refused(double: EtcdDouble, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    make_credentials(other)
+    with Running(double, "etcd-read", certificate=other / "client.pem", key=other / "client.key") as running:
+        pass
+    assert not any(attempt.good for attempt in running.history.attempts("etcd-read"))
+
+
+def test_writes_are_read_back_and_cleared(double: EtcdDouble) -> None:
+    with Running(double, "etcd-write") as running:
+        assert all(key.startswith("/rackbox/probe/run-1/") for key in double.keys)
+    audit = running.only("probe-audit")
+    assert audit.number("acknowledged") == len(running.history.attempts("etcd-write"))
+    assert (audit.texts("lost"), audit.texts("twice")) == ((), ())
+    assert double.keys == []
+
+
+@pytest.mark.parametrize("lie", ["forget", "repeat"])
+def test_a_liar_is_found_out(double: EtcdDouble, lie: str) -> None:
+    setattr(double, lie, True)
+    with Running(double, "etcd-write") as running:
+        pass
+    audit = running.only("probe-audit")
+    assert len(audit.texts("lost" if lie == "forget" else "twice")) >= 10
+
+
+def test_writes_that_cannot_be_read_back_are_an_error(double: EtcdDouble) -> None:
+    with Running(double, "etcd-write", audit_seconds=0.5) as running:
+        double.refuse_until = time.monotonic() + 60
+    assert running.only("probe-audit").text("error")
+
+
+def test_it_ends_on_sigterm(double: EtcdDouble) -> None:
+    with Running(double, "etcd-read") as running:
+        os.kill(running.process.pid, signal.SIGTERM)
+        wait_until(lambda: running.process.ended())
+    assert "ended with 0" in running.process.ended()
+    assert running.only("probe-end")
+
+
+def test_it_ends_when_its_time_is_up(double: EtcdDouble) -> None:
+    with Running(double, "etcd-read", max_seconds=0.4) as running:
+        wait_until(lambda: running.process.ended())
+    assert "ended with 0" in running.process.ended()
+
+
+def test_it_does_not_outlive_who_started_it(double: EtcdDouble) -> None:
+    """The parent is killed without a word: the pipe that it held closes, and the probe ends."""
+    words = settings_for(double, "etcd-read").argv()
+    script = (
+        "import subprocess, sys, time\n"
+        "p = subprocess.Popen([sys.executable, '-m', 'rackbox.probes.runner', *sys.argv[1:]], stdin=subprocess.PIPE)\n"
+        "print(p.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, *words], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    history = double.directory / "history.jsonl"
+    wait_until(lambda: history.exists() and load_history(history).first("attempt") is not None)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_until(lambda: load_history(history).first("probe-end") is not None)
+    wait_until(lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text())
+
+
+def test_a_frozen_probe_shows_the_gap(double: EtcdDouble) -> None:
+    with Running(double, "etcd-read") as running:
+        os.kill(running.process.pid, signal.SIGSTOP)
+        time.sleep(0.5)
+        os.kill(running.process.pid, signal.SIGCONT)
+        time.sleep(0.2)
+    attempts = running.history.attempts("etcd-read")
+    gaps = [b.start - a.start for a, b in pairwise(attempts)]
+    assert max(gaps) > 0.4, "slots that were slept through are skipped, not made up"
+    assert running.only("probe-end").number("skipped") >= 15
+    assert max(attempt.lateness for attempt in attempts) > 0.3
+
+
+def test_a_bug_in_a_probe_is_no_outage(double: EtcdDouble, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").unlink()
+    with Running(double, "etcd-read") as running:
+        wait_until(lambda: running.process.ended())
+    assert "ended with 1" in running.process.ended()
+    assert "FileNotFoundError" in running.process.ended()
+
+
+# --- without a process
+
+
+def test_the_command_line_goes_there_and_back(tmp_path: Path) -> None:
+    settings = ProbeSettings(
+        "etcd-read",
+        tmp_path / "h",
+        "r",
+        "192.168.4.20",
+        2379,
+        NAME,
+        Path("a"),
+        Path("b"),
+        Path("c"),
+        0.05,
+        0.7,
+        9.0,
+        1.0,
+    )
+    assert parse_settings(settings.argv()) == settings
+
+
+@pytest.mark.parametrize("words", [["--interval", "0"], ["--interval", "x"], ["--timeout", "-1"], ["--port", "x"]])
+def test_bad_usage(tmp_path: Path, words: list[str]) -> None:
+    here = Path()
+    settings = ProbeSettings("etcd-read", here, "r", "192.168.4.20", 2379, NAME, here, here, here)
+    with pytest.raises(SystemExit, match="2"):
+        parse_settings([*settings.argv(), *words])
+
+
+def test_settings_come_from_the_lab(tmp_path: Path) -> None:
+    lab = FakeLab(tmp_path)
+    settings = plan_settings(lab, "etcd-write", tmp_path / "h", "run", 5, 60.0)
+    assert (settings.address, settings.port, settings.server_name) == ("192.168.4.20", 2379, "etcd.kube.demo")
+    assert settings.interval == pytest.approx(0.1)
+    assert settings.certificate == lab.paths.secrets / "client.pem"
+
+
+def test_a_lab_without_the_service_cannot_be_probed(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    lab = FakeLab(tmp_path)
+    lab.topology = replace(lab.topology, services=())
+    with pytest.raises(LabError, match="no service `etcd`"):
+        plan_settings(lab, "etcd-read", tmp_path / "h", "run", 1, 60.0)
+
+
+def test_names_agree_with_the_registry() -> None:
+    assert all(probe.name == name and probe.summary for name, probe in PROBES.items())
+    assert prefix_end("/a/") == "/a0"
