@@ -47,7 +47,7 @@ class Credentials:
     corosync_authkey: bytes = field(repr=False)
 
     def guest_files(self, node: Node) -> tuple[GuestFile, ...]:
-        """What ``node`` must hold of them, and no more. SSH host keys are not among these: cloud-init has its own place."""
+        """What ``node`` must hold of them, and no more. (Its SSH host key is not here: cloud-init has a place for it.)"""
         if node.role == "master":
             pair = self.certificates[node.name]
             return (
@@ -86,7 +86,7 @@ def ensure_credentials(topology: Topology, secrets_dir: Path) -> Credentials:
 
 
 def plan_identity(topology: Topology, node: Node) -> Identity:
-    """Whom ``node``'s certificate is for. A master answers through the floating IP as well, so it carries those names too."""
+    """Whom ``node``'s certificate is for. A master answers through the floating IP as well, so it has those names."""
     names = [node.name, node.fqdn]
     addresses = [str(node.address)]
     server = node.role in SERVER_ROLES

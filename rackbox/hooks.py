@@ -31,7 +31,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """``templates`` by name (``Vagrantfile.j2``, ``cloud-init/user-data.j2`` …) and the ``provision/`` tree, sorted by path."""
+    """``templates`` by name (``Vagrantfile.j2``, ``cloud-init/user-data.j2`` …); the ``provision/`` tree by path."""
 
     templates: Mapping[str, str]
     tree: tuple[SourceFile, ...]
@@ -53,7 +53,9 @@ def load_sources(project: Path = PROJECT) -> Sources:
             if path.is_file() and path.suffix != ".md"
         )
     except OSError as error:
-        raise LabError(f"cannot read rackbox's own files: {error}", "is this clone complete? try `git status`") from error
+        raise LabError(
+            f"cannot read rackbox's own files: {error}", "is this clone complete? try `git status`"
+        ) from error
     return Sources(templates, tree)
 
 

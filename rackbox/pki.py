@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -89,7 +89,7 @@ def is_usable(pair: KeyPair, identity: Identity, authority: KeyPair) -> bool:
         belongs = _load_key(pair).public_key() == certificate.public_key()
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
-    fresh = certificate.not_valid_after_utc - datetime.now(timezone.utc) > RENEW_BEFORE
+    fresh = certificate.not_valid_after_utc - datetime.now(UTC) > RENEW_BEFORE
     return belongs and fresh and _read_alternatives(certificate) == set(_alternatives(identity))
 
 
@@ -102,7 +102,7 @@ def make_ssh_key(comment: str) -> tuple[str, str]:
 
 
 def _builder(subject: str, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(_name(subject))
@@ -119,7 +119,9 @@ def _name(subject: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject[:64])])
 
 
-def _key_usage(*, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False) -> x509.KeyUsage:
+def _key_usage(
+    *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
+) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=digital_signature,
         content_commitment=False,

@@ -170,7 +170,9 @@ class _Renderer:
         digest = hashlib.sha256()
         for name, mode in (("user-data", SECRET_MODE), ("network-config", 0o644), ("meta-data", 0o644)):
             template = f"cloud-init/{name}.j2"
-            text = self.templates.render(template, values | {"header": _header(template), "digest": digest.hexdigest()[:12]})
+            text = self.templates.render(
+                template, values | {"header": _header(template), "digest": digest.hexdigest()[:12]}
+            )
             digest.update(text.encode())
             files[f"nodes/{node.name}/{name}"] = RenderedFile(text, mode)
         for config in configs:

@@ -94,7 +94,7 @@ def quote_ruby(value: VagrantValue) -> str:
 
 
 def format_write_files(files: tuple[GuestFile, ...]) -> str:
-    """``files`` as the items of cloud-init's ``write_files``: literal blocks where YAML can hold them, to stay readable."""
+    """``files`` as items of cloud-init's ``write_files``: literal blocks where YAML can hold them, to be readable."""
     lines: list[str] = []
     for file in files:
         lines.append(f"  - path: {quote_yaml(file.path)}\n    permissions: '{file.mode:04o}'\n")

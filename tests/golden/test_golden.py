@@ -1,0 +1,36 @@
+"""Every rendered file of the shipped labs, compared with the one in ``expected/``.
+
+A change is looked at in git's diff: ``pytest tests/golden --update-golden``, then ``git diff tests/golden/expected``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.rendering import render, shipped
+
+EXPECTED = Path(__file__).parent / "expected"
+
+
+@pytest.mark.parametrize("lab", ["small", "default"])
+def test_rendered_files_are_as_expected(lab: str, request: pytest.FixtureRequest) -> None:
+    files = {f"{name}.{file.mode:04o}": file.data for name, file in render(shipped(lab), hook_text=False).items()}
+    directory = EXPECTED / lab
+    known = {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
+    if request.config.getoption("--update-golden", default=False) and files != known:
+        shutil.rmtree(directory, ignore_errors=True)
+        for name, data in files.items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes(data)
+        pytest.fail(
+            f"golden files of {lab} rewritten: look at `git diff {directory}`, then run without --update-golden"
+        )
+    hint = "if the change is meant: pytest tests/golden --update-golden"
+    assert sorted(files) == sorted(known), hint
+    for name, data in files.items():
+        assert data.decode() == known[name].decode(), f"{lab}/{name}: {hint}"

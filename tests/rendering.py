@@ -1,0 +1,80 @@
+"""Renders the shipped labs with credentials that are none, so that tests can look at every file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from rackbox.credentials import Credentials, SshKey
+from rackbox.hooks import Sources, load_sources
+from rackbox.load import load_topology
+from rackbox.paths import PROJECT
+from rackbox.pki import KeyPair
+from rackbox.render import VagrantTarget, render_lab
+from rackbox.templating import RenderedFile, VagrantSetting
+from rackbox.topology import Node, Topology
+
+DIRECTORY = Path("/srv/labs/example")
+TARGET = VagrantTarget("lxc", "rackbox/debian-13", box_version="20260102.1", directory=DIRECTORY / "rendered")
+
+
+@cache
+def shipped(lab: str) -> Topology:
+    return load_topology(PROJECT / "config" / f"{lab}.yaml")
+
+
+def fake_credentials(topology: Topology) -> Credentials:
+    """Texts that say what would stand there. None of them is a secret of anything."""
+    return Credentials(
+        directory=DIRECTORY / "secrets",
+        authority=_fake_pair("the CA"),
+        client=_fake_pair("the lab's user"),
+        ssh=SshKey("(the lab's private SSH key)\n", "ssh-ed25519 AAAAuser rackbox-lab"),
+        host_keys={
+            node.name: SshKey(f"(private host key of {node.name})\n", f"ssh-ed25519 AAAA{node.name} root@{node.name}")
+            for node in topology.nodes
+        },
+        certificates={node.name: _fake_pair(node.name) for node in topology.nodes},
+        stats_password="(stats-password)",
+        corosync_authkey=b"(corosync authkey)",
+    )
+
+
+def _fake_pair(owner: str) -> KeyPair:
+    return KeyPair(f"(certificate of {owner})\n", f"(private key of {owner})\n")
+
+
+def settings_of(node: Node) -> tuple[VagrantSetting, ...]:
+    return (
+        VagrantSetting("container_name=", (node.name,)),
+        VagrantSetting("customize", ("net.0.hwaddr", node.management.mac)),
+        VagrantSetting("privileged=", (False,)),
+    )
+
+
+def without_hook_text(sources: Sources) -> Sources:
+    """The same tree with each hook's text cut to its name: hooks are in git as they are, with tests of their own."""
+    tree = tuple(
+        file if "/files/" in file.path else replace(file, content=f"(text of provision/{file.path})\n")
+        for file in sources.tree
+    )
+    return Sources(sources.templates, tree)
+
+
+def render(topology: Topology, *, hook_text: bool = True) -> dict[str, RenderedFile]:
+    sources = load_sources() if hook_text else without_hook_text(load_sources())
+    lines = {node.name: settings_of(node) for node in topology.nodes}
+    return render_lab(topology, fake_credentials(topology), lines, sources, TARGET)
+
+
+@cache
+def rendered(lab: str) -> dict[str, RenderedFile]:
+    """Every file of a shipped lab."""
+    return render(shipped(lab))
+
+
+def text(lab: str, path: str) -> str:
+    content = rendered(lab)[path].content
+    assert isinstance(content, str)
+    return content
