@@ -48,11 +48,17 @@ def command(
     out: Path | None,
     resume: str = "",
 ) -> int:
-    """``invoke failover-test``: list, judge again, or play; print the report; the exit code is the verdict's."""
+    """``invoke failover-test``: list, judge again, or play; print the report; the exit code is the verdict's.
+
+    ``judged`` is the path of a run or a series, or its name among the lab's own runs.
+    """
     from rackbox.lab import lab_lock, open_lab
 
     if judged:
-        return _show(judge(Path(judged)), as_json, out)
+        where = Path(judged)
+        if where.name == judged and not where.exists():
+            where = open_lab(lab_file).paths.runs / judged
+        return _show(judge(where), as_json, out)
     lab = open_lab(lab_file)
     if listing:
         return _show_list(lab.topology, as_json, out)

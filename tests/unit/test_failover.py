@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from rackbox.errors import CommandFailed, LabError, WaitTimeout
-from rackbox.failover import failover_test, judge, list_scenarios
+from rackbox.failover import command, failover_test, judge, list_scenarios
+from rackbox.paths import PROJECT
 from rackbox.recorder import load_history
 from rackbox.report import FailoverReport, report_json
 from rackbox.scenarios import SCENARIOS
@@ -383,3 +384,51 @@ def test_the_json_document_is_json_and_whole(lab: FakeLab) -> None:
     assert [scenario["name"] for scenario in document["scenarios"]] == ["haproxy-killed", "holder-powered-off"]
     (run,) = document["scenarios"][0]["runs"]
     assert run["probes"]["etcd-read"]["failed"] == run["probes"]["etcd-read"]["windows"][0]["failed"]
+
+
+# --- the task
+
+CONFIG = PROJECT / "config" / "default.yaml"
+
+
+def test_judging_prints_json_and_nothing_else(lab: FakeLab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.takeover = 3.0
+    report = play(lab, "holder-powered-off")
+    capsys.readouterr()
+    assert command(CONFIG, [], 1, False, str(lab.paths.runs / report.group), True, None) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["verdict"] == "over budget"
+    assert printed.err == ""
+
+
+def test_judging_for_people_goes_beside_the_file(
+    lab: FakeLab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play(lab, "haproxy-killed")
+    capsys.readouterr()
+    assert command(CONFIG, [], 1, False, str(run_dirs(lab)[0]), False, tmp_path / "report.json") == 0
+    assert "verdict: held" in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["verdict"] == "held"
+
+
+def test_a_run_may_be_named_without_its_path(
+    lab: FakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RACKBOX_HOME", str(tmp_path / "home"))
+    with pytest.raises(LabError, match="20000101T000000: no run is stored there"):
+        command(CONFIG, [], 1, False, "20000101T000000", True, None)
+    assert capsys.readouterr().out == ""
+
+
+def test_listing_needs_no_lab_that_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RACKBOX_HOME", str(tmp_path))
+    assert command(CONFIG, [], 1, True, "", True, None) == 0
+    assert {row["name"] for row in json.loads(capsys.readouterr().out)["scenarios"]} == set(SCENARIOS)
+
+
+def test_a_lab_that_is_not_up_cannot_be_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RACKBOX_HOME", str(tmp_path))
+    with pytest.raises(LabError, match="scenario mars: not known"):
+        command(CONFIG, ["mars"], 1, False, "", True, None)
