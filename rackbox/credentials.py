@@ -47,7 +47,7 @@ class Credentials:
     corosync_authkey: bytes = field(repr=False)
 
     def guest_files(self, node: Node) -> tuple[GuestFile, ...]:
-        """What ``node`` must hold of them, and no more. (Its SSH host key is not here: cloud-init has a place for it.)"""
+        """What ``node`` must hold of them, and no more. (Not its SSH host key: cloud-init has a place for that.)"""
         if node.role == "master":
             pair = self.certificates[node.name]
             return (

@@ -20,7 +20,9 @@ if systemctl is-active --quiet corosync.service && file_changed "$corosync"; the
   # Everything that Corosync carries goes down and comes back with it.
   systemctl stop pacemaker.service corosync.service
 fi
-systemctl start corosync.service pacemaker.service
+if ! systemctl is-active --quiet pacemaker.service; then
+  systemctl start corosync.service pacemaker.service
+fi
 remember_file "$corosync"
 
 cluster_answers() {

@@ -41,7 +41,9 @@ file_changed() {
 }
 
 remember_file() {
-  install -D --mode=0600 "$RACKBOX_ROOT$1" "$remembered/${1//\//_}"
+  if file_changed "$1"; then
+    install -D --mode=0600 "$RACKBOX_ROOT$1" "$remembered/${1//\//_}"
+  fi
 }
 
 # reload_units: make systemd read unit files that cloud-init has dropped since it started.

@@ -1,0 +1,175 @@
+"""Each hook against fake programs: it does its work, and does nothing when run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rackbox.paths import PROJECT
+from tests.shell.guest import FakeGuest
+
+NODE_OF = {"gateway": "gateway", "lb": "lb1", "master": "master1", "gluster": "gluster1", "worker": "worker1"}
+
+
+def hooks() -> list[tuple[str, str]]:
+    """Every hook with a machine that runs it; common ones on a machine with a lease and on the gateway."""
+    found = []
+    for path in sorted((PROJECT / "provision").glob("*/[0-9][0-9]-*.sh")):
+        hook = f"{path.parent.name}/{path.name}"
+        nodes = ["worker1", "gateway"] if path.parent.name == "common" else [NODE_OF[path.parent.name]]
+        found += [(node, hook) for node in nodes]
+    return found
+
+
+@pytest.mark.parametrize(("node", "hook"), hooks())
+def test_a_second_run_changes_nothing(node: str, hook: str, tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, node)
+    first = guest.hook(hook)
+    assert first.returncode == 0, first.stderr
+    before = guest.files()
+    guest.calls()
+    second = guest.hook(hook)
+    assert second.returncode == 0, second.stderr
+    assert guest.changes() == []
+    assert guest.files() == before
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "provision").glob("*/[0-9][0-9]-*.sh")), ids=lambda path: path.name)
+def test_style_of_a_hook(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert lines[0] == "#!/usr/bin/env bash"
+    assert lines[1].startswith("# ")
+    assert "set -euo pipefail" in lines
+    assert len(lines) < 100
+    assert path.stat().st_mode & 0o111
+    assert not any("|| true" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("node", "hook", "started"),
+    [
+        ("gateway", "gateway/10-load-firewall.sh", "systemctl reload-or-restart nftables.service"),
+        ("gateway", "gateway/20-serve-names-and-leases.sh", "systemctl restart dnsmasq.service"),
+        ("lb1", "lb/10-start-haproxy.sh", "systemctl start haproxy.service"),
+        ("lb1", "lb/20-start-cluster.sh", "systemctl start corosync.service pacemaker.service"),
+        ("master1", "master/10-start-etcd.sh", "systemctl start --no-block etcd.service"),
+        ("gluster1", "gluster/10-start-glusterd.sh", "systemctl start glusterd.service"),
+        ("worker1", "worker/10-start-containerd.sh", "systemctl start containerd.service"),
+        ("worker1", "worker/20-mount-gluster.sh", "systemctl start mnt-shared.mount"),
+    ],
+)
+def test_services_are_started(node: str, hook: str, started: str, tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, node)
+    assert guest.hook(hook).returncode == 0
+    assert started in guest.changes()
+
+
+@pytest.mark.parametrize(
+    ("node", "hook", "config", "expected"),
+    [
+        ("gateway", "gateway/10-load-firewall.sh", "etc/nftables.conf", "systemctl reload-or-restart nftables.service"),
+        (
+            "gateway",
+            "gateway/20-serve-names-and-leases.sh",
+            "etc/dnsmasq.d/rackbox.conf",
+            "systemctl restart dnsmasq.service",
+        ),
+        ("lb1", "lb/10-start-haproxy.sh", "etc/haproxy/haproxy.cfg", "systemctl reload haproxy.service"),
+        ("lb1", "lb/20-start-cluster.sh", "etc/rackbox/cib.xml", "cibadmin --replace --scope resources --xml-pipe"),
+        (
+            "lb1",
+            "lb/20-start-cluster.sh",
+            "etc/corosync/corosync.conf",
+            "systemctl stop pacemaker.service corosync.service",
+        ),
+        ("master1", "master/10-start-etcd.sh", "etc/default/etcd", "systemctl restart --no-block etcd.service"),
+    ],
+)
+def test_a_changed_config_reaches_the_service(node: str, hook: str, config: str, expected: str, tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, node)
+    assert guest.hook(hook).returncode == 0
+    with (guest.root / config).open("a") as stream:
+        stream.write("# changed\n")
+    guest.calls()
+    assert guest.hook(hook).returncode == 0
+    assert expected in guest.changes()
+
+
+def test_units_dropped_by_cloud_init_are_read(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "lb1")
+    (guest.state / "reload").touch()
+    assert guest.hook("lb/10-start-haproxy.sh").returncode == 0
+    asked = [line for line in guest.changes() if line.startswith("systemctl")]
+    assert asked == ["systemctl daemon-reload", "systemctl start haproxy.service"]
+
+
+def test_a_config_that_haproxy_refuses_stops_the_hook(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "lb1")
+    guest.fake("haproxy", "echo 'unknown keyword' >&2; exit 1")
+    done = guest.hook("lb/10-start-haproxy.sh")
+    assert done.returncode != 0
+    assert "unknown keyword" in done.stderr
+    assert guest.changes() == []
+
+
+def test_the_own_name_is_known_without_dns(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "gateway")
+    (guest.root / "etc/hosts").write_text("127.0.0.1 localhost\n10.0.0.1 old # rackbox: own name\n")
+    assert guest.hook("common/20-name-self.sh").returncode == 0
+    lines = (guest.root / "etc/hosts").read_text().splitlines()
+    assert lines[0] == "127.0.0.1 localhost"
+    assert "10.0.0.1" not in "\n".join(lines)
+    assert [line.split()[:3] for line in lines[1:]] == [
+        [str(nic.address.ip), "gateway.kube.demo", "gateway"] for nic in guest.node.lab_nics
+    ]
+
+
+def test_no_lease_is_asked_for_again_and_then_said(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "worker1")
+    guest.fake("ip", "")
+    guest.fake("networkctl", "echo 'State: carrier (configuring)'")
+    done = guest.hook("common/30-wait-network.sh", RACKBOX_WAIT_SECONDS="3")
+    assert done.returncode == 1
+    assert "no DHCP lease on node within 3 s" in done.stderr
+    assert "configuring" in done.stderr
+    assert "networkctl reconfigure node" in guest.calls()
+
+
+def test_a_wait_says_what_was_last_seen(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "master1")
+    guest.fake("curl", "echo 'connection refused' >&2; exit 7")
+    done = guest.hook("master/10-start-etcd.sh", RACKBOX_WAIT_SECONDS="1")
+    assert done.returncode == 1
+    assert "not within 1 s: a healthy etcd" in done.stderr
+    assert "last seen: connection refused" in done.stderr
+
+
+def test_only_the_first_gluster_server_makes_the_volume(tmp_path: Path) -> None:
+    first = FakeGuest(tmp_path / "first", "gluster1")
+    for hook in ("gluster/20-join-peers.sh", "gluster/30-create-volume.sh"):
+        done = first.hook(hook)
+        assert done.returncode == 0, done.stderr
+    changes = first.changes()
+    assert "gluster --mode=script peer probe gluster2.kube.demo" in changes
+    create = next(line for line in changes if "volume create" in line)
+    bricks = " ".join(f"gluster{number}.kube.demo:/srv/brick/shared" for number in (1, 2, 3))
+    assert f"volume create shared replica 3 {bricks} force" in create
+    assert any("volume set shared network.ping-timeout 5" in line for line in changes)
+
+    second = FakeGuest(tmp_path / "second", "gluster2")
+    (second.state / "all-joined").touch()
+    (second.state / "volume").write_text("Status: Started\n")
+    for hook in ("gluster/20-join-peers.sh", "gluster/30-create-volume.sh"):
+        done = second.hook(hook)
+        assert done.returncode == 0, done.stderr
+    assert second.changes() == []
+
+
+def test_the_first_cluster_configuration_is_put_where_pacemaker_looks(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "lb1")
+    assert guest.hook("lb/20-start-cluster.sh").returncode == 0
+    live = guest.root / "var/lib/pacemaker/cib/cib.xml"
+    assert live.read_bytes() == (guest.root / "etc/rackbox/cib.xml").read_bytes()
+    assert live.stat().st_mode & 0o777 == 0o600
+    assert not any("--replace" in line for line in guest.changes())
