@@ -1,0 +1,237 @@
+"""Every rendered file, given to the program that will read it, in the version that the box holds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.consumer.conftest import Done, Inside
+from tests.rendering import shipped
+
+MACHINES = [f"{lab}/{node.name}" for lab in ("small", "default") for node in shipped(lab).nodes]
+GATEWAYS = ["small/gateway", "default/gateway"]
+BALANCERS = ["small/lb1", "default/lb2"]
+
+
+def check(done: Done) -> str:
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_cloud_init_takes_user_data_and_network(machine: str, inside: Inside) -> None:
+    script = """
+    cloud-init schema --config-file /seed/user-data
+    cloud-init schema --schema-type network-config --config-file /seed/network-config
+    cd /seed && cloud-init devel net-convert --network-data network-config --kind yaml --output-kind networkd \
+      --distro debian --directory out >&2
+    cat out/etc/systemd/network/*.network
+    """
+    out = check(inside(machine, script))
+    assert "Valid schema" in out
+    lab, name = machine.split("/")
+    for nic in shipped(lab).node(name).nics:
+        assert f"MACAddress={nic.mac}\nName={nic.network}\n" in out
+        assert nic.dhcp or f"Address={nic.address}" in out
+
+
+@pytest.mark.parametrize("machine", GATEWAYS)
+def test_dnsmasq_takes_its_configuration(machine: str, inside: Inside) -> None:
+    done = inside(
+        machine, "/usr/share/dnsmasq/systemd-helper checkconfig; dnsmasq --test -C /etc/dnsmasq.d/rackbox.conf"
+    )
+    check(done)
+    assert "syntax check OK" in done.stderr
+
+
+def test_dnsmasq_answers_forward_and_backward(inside: Inside) -> None:
+    """All names of the lab, and for each address exactly the name that is its own."""
+    topology = shipped("default")
+    script = """
+    mkdir -p /run/dnsmasq
+    dnsmasq -C /etc/dnsmasq.d/rackbox.conf --pid-file=/run/dnsmasq/pid --user=root
+    ask() { dig +short "$1" "$2" @127.0.0.1 | sort | paste -sd,; }
+    while read -r kind name; do echo "$name $(ask "$kind" "$name")"; done </dev/stdin
+    kill "$(</run/dnsmasq/pid)"
+    """
+    forward: dict[str, set[str]] = {}
+    for record in topology.dns:
+        forward.setdefault(record.name, set()).add(str(record.address))
+    backward = {str(record.address): record.name for record in topology.dns if record.ptr}
+    questions = [f"-tA {name}" for name in forward] + [f"-x {address}" for address in backward]
+    listing = "\n".join([*questions, "-tA nowhere.kube.demo", ""])
+    out = check(inside("default/gateway", script.replace("</dev/stdin", f"<<'QUESTIONS'\n{listing}QUESTIONS\n")))
+    answers = dict(line.split(" ", 1) for line in out.splitlines())
+    assert {name: set(answers[name].split(",")) for name in forward} == forward
+    assert {address: answers[address].rstrip(".") for address in backward} == backward
+    assert answers["nowhere.kube.demo"] == ""
+
+
+@pytest.mark.parametrize("machine", GATEWAYS)
+def test_nft_loads_the_firewall_and_again_without_doubling(machine: str, inside: Inside) -> None:
+    script = """
+    nft --check --file /etc/nftables.conf
+    nft --file /etc/nftables.conf; nft list ruleset >/run/once
+    nft --file /etc/nftables.conf; nft list ruleset >/run/twice
+    cmp /run/once /run/twice; cat /run/once
+    """
+    out = check(inside(machine, script))
+    assert out.count("chain forward {") == 1
+    assert out.count("policy drop;") == 2
+
+
+@pytest.mark.parametrize("machine", BALANCERS)
+def test_haproxy_takes_its_configuration(machine: str, inside: Inside) -> None:
+    done = inside(machine, "haproxy -c -V -f /etc/haproxy/haproxy.cfg; stat --format=%a /etc/haproxy/haproxy.cfg")
+    assert check(done).split()[-1] == "600"
+    assert "WARNING" not in done.stderr
+
+
+@pytest.mark.parametrize("machine", BALANCERS)
+def test_corosync_takes_its_configuration(machine: str, inside: Inside) -> None:
+    lab, name = machine.split("/")
+    address = shipped(lab).node(name).address
+    done = inside(
+        machine, f"ip address add {address}/24 dev lo; corosync -t; stat --format='%a %s' /etc/corosync/authkey"
+    )
+    assert check(done).strip() == "400 256"
+
+
+@pytest.mark.parametrize("machine", BALANCERS)
+def test_pacemaker_takes_its_configuration(machine: str, inside: Inside) -> None:
+    done = inside(machine, "crm_verify --verbose --xml-file /etc/rackbox/cib.xml")
+    check(done)
+    assert "error" not in done.stderr.lower()
+
+
+def simulate(steps: list[str]) -> str:
+    """Play ``steps`` (crm_simulate's options) one after the other, printing where everything is after each."""
+    lines = ["cp /etc/rackbox/cib.xml /run/0.xml"]
+    for number, step in enumerate(["--quorum true --node-up lb1 --node-up lb2", *steps]):
+        lines.append(f"echo '--- {step}'")
+        lines.append(f"crm_simulate -x /run/{number}.xml {step} --simulate --save-output /run/{number + 1}.xml 2>&1")
+    return "\n".join(lines)
+
+
+def test_pacemaker_moves_the_address_away_from_a_failed_haproxy(inside: Inside) -> None:
+    out = check(inside("default/lb1", simulate(["--op-inject haproxy_monitor_500@lb1=1"])))
+    start, failed = out.split("--- ")[1:]
+    assert "floating-ip\t(ocf:heartbeat:IPaddr2):\t Started lb1" in start
+    assert "Started: [ lb1 lb2 ]" in start
+    assert "Move       floating-ip   ( lb1 -> lb2 )" in failed
+    # Taking over waits for the address to be given up, not for the broken HAProxy's stop.
+    assert failed.index("floating-ip     start on lb2") < failed.index("haproxy         stop on lb1")
+
+
+def test_pacemaker_leaves_the_address_alone_when_the_other_fails_or_returns(inside: Inside) -> None:
+    steps = ["--op-inject haproxy_monitor_500@lb2=1", "--node-down lb2", "--node-up lb2"]
+    out = check(inside("default/lb1", simulate(steps)))
+    for step in out.split("--- ")[2:]:
+        assert "Move " not in step
+        assert "floating-ip\t(ocf:heartbeat:IPaddr2):\t Started lb1" in step.split("Revised Cluster Status")[1]
+
+
+def test_the_other_takes_over_when_the_holder_is_off(inside: Inside) -> None:
+    out = check(inside("default/lb1", simulate(["--node-down lb1"])))
+    assert "Started lb2" in out.split("--- ")[2].split("Revised Cluster Status")[1]
+
+
+@pytest.mark.parametrize(
+    ("machine", "units"),
+    [
+        ("default/gateway", "dnsmasq.service nftables.service"),
+        ("default/lb1", "haproxy.service"),
+        ("default/master1", "etcd.service"),
+        ("default/worker1", "mnt-shared.mount"),
+    ],
+)
+def test_systemd_takes_the_units(machine: str, units: str, inside: Inside) -> None:
+    done = inside(machine, f"SYSTEMD_LOG_TARGET=console systemd-analyze verify --man=no {units}")
+    check(done)
+    ours = [line for line in done.stderr.splitlines() if "rackbox.conf" in line or "mnt-shared" in line]
+    assert ours == []
+
+
+def test_unit_names_are_those_of_systemd_escape(inside: Inside) -> None:
+    assert check(
+        inside("default/worker1", "systemd-escape --path --suffix=mount /mnt/shared; ls /etc/systemd/system/*.mount")
+    ).split() == [
+        "mnt-shared.mount",
+        "/etc/systemd/system/mnt-shared.mount",
+    ]
+
+
+@pytest.mark.parametrize(("machine", "forward"), [("default/gateway", "1"), ("default/worker1", "0")])
+def test_sysctl_takes_its_switches(machine: str, forward: str, inside: Inside) -> None:
+    script = """
+    sysctl --quiet --load=/etc/sysctl.d/60-rackbox.conf
+    sysctl --values net.ipv4.ip_forward net.ipv4.conf.all.rp_filter
+    """
+    assert check(inside(machine, script)).split() == [forward, "1"]
+
+
+def test_etcd_starts_and_trusts_the_labs_certificates_only(inside: Inside) -> None:
+    """One master, with its environment file and certificates: healthy with a certificate, closed without."""
+    address = shipped("small").node("master1").address
+    script = f"""
+    ip address add {address}/32 dev lo
+    set -a; . /etc/default/etcd; set +a
+    install --directory --owner=etcd --group=etcd --mode=0700 /var/lib/etcd
+    setpriv --reuid=etcd --regid=etcd --clear-groups etcd 2>/run/log &
+    tls='--cacert /etc/etcd/pki/ca.pem --cert /etc/etcd/pki/node.pem --key /etc/etcd/pki/node.key'
+    for turn in {{1..100}}; do
+      if curl --silent $tls https://127.0.0.1:2379/health?serializable=true; then break; fi
+      sleep 0.1
+    done
+    echo
+    curl --silent $tls https://{address}:2379/health
+    echo
+    if curl --silent --cacert /etc/etcd/pki/ca.pem https://127.0.0.1:2379/health; then echo open; else echo closed; fi
+    if curl --silent $tls https://localhost:2380/version; then echo; else echo "no peer"; fi
+    kill %1
+    """
+    lines = check(inside("small/master1", script)).split()
+    assert lines[0] == '{"health":"true","reason":""}'
+    assert lines[1] == '{"health":"true","reason":""}'
+    assert lines[2] == "closed"
+
+
+def test_openssh_takes_the_ssh_config(rendered_labs: Path) -> None:
+    directory = rendered_labs / "default" / "rendered"
+    done = subprocess.run(
+        ["ssh", "-G", "-F", str(directory / "ssh_config"), "lb1"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    lines = done.stdout.splitlines()
+    assert f"hostname {shipped('default').node('lb1').management.address.ip}" in lines
+    assert "user vagrant" in lines
+    assert "stricthostkeychecking true" in lines
+    found = subprocess.run(
+        ["ssh-keygen", "-F", "lb1", "-f", str(directory / "known_hosts")], capture_output=True, check=False, timeout=20
+    )
+    assert found.returncode == 0
+
+
+@pytest.mark.timeout(120)
+def test_vagrant_takes_the_vagrantfile(rendered_labs: Path, tmp_path: Path) -> None:
+    assert shutil.which("vagrant"), "vagrant is not installed: run `./lab test`"
+    directory = tmp_path / "lab"
+    directory.mkdir()
+    shutil.copy(rendered_labs / "default" / "rendered" / "Vagrantfile", directory)
+    done = subprocess.run(
+        ["vagrant", "validate"],
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "VAGRANT_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert "Vagrantfile validated successfully." in check(done)
