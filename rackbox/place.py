@@ -95,14 +95,13 @@ def add_bridge(place: Place, name: str, address: str | None) -> None:
     """A bridge inside the place, with the place's own address on it if it has one (``192.168.4.1/24``)."""
     commands = [
         # No forward delay and no multicast snooping: a port that comes up must pass traffic at once.
-        f"ip link add name {name} type bridge forward_delay 0 mcast_snooping 0",
-        f"sysctl -qw net.ipv6.conf.{name}.disable_ipv6=1 || true",
-        f"ip link set {name} up",
+        f"[ -e /sys/class/net/{name} ] || ip link add name {name} type bridge forward_delay 0 mcast_snooping 0",
+        f"sysctl -qw net.ipv6.conf.{name}.disable_ipv6=1",
+        f"ip link set dev {name} up",
     ]
     if address:
-        commands.append(f"ip address add {address} dev {name}")
-    script = f"[ -e /sys/class/net/{name} ] && exit 0\n" + "\n".join(commands)
-    run(enter_argv(place, ["bash", "-euc", script]), timeout=10)
+        commands.append(f"ip address replace {address} dev {name}")
+    run(enter_argv(place, ["bash", "-euc", "\n".join(commands)]), timeout=10)
 
 
 def add_route(place: Place, network: str, via: str) -> None:
@@ -132,7 +131,7 @@ def remove_place(place: Place) -> None:
     if _is_namespace_file(place.mount_file):
         run(["umount", str(place.mount_file)], timeout=10)
     holder = place.mount_file.parent
-    while os.path.ismount(holder):
+    while _is_mount_point(holder):
         run(["umount", "--lazy", str(holder)], timeout=10)
     if place.net_file.exists():
         run(["ip", "netns", "delete", place.netns], timeout=10)
@@ -152,6 +151,12 @@ def _end_processes(place: Place) -> None:
             time.sleep(0.05)
     if left := processes_in(place):
         raise LabError(f"lab {place.lab}: processes that do not end: {left}", "run `invoke down` again")
+
+
+def _is_mount_point(path: Path) -> bool:
+    """Whether something is mounted there; ``os.path.ismount`` does not see a bind mount within one file system."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return any(line.split()[4] == str(path) for line in mounts)
 
 
 def _is_namespace_file(path: Path) -> bool:

@@ -142,7 +142,7 @@ def _start_machines(
 def _provision_again(lab: LiveLab, node: Node) -> None:
     """Bring a running machine's files up to date and run its hooks again."""
     script = """rm -f /run/rackbox/progress.jsonl
-cloud-init --file /var/lib/cloud/seed/nocloud/user-data single --name write_files --frequency always >/dev/null
+cloud-init single --name write_files --frequency always --file /var/lib/cloud/seed/nocloud/user-data >/dev/null
 systemctl restart --no-block rackbox-provision.service"""
     lab.connections.run(node.name, script, timeout=60)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from rackbox.cgroups import host_view
 from rackbox.errors import MissingTool
+from rackbox.limits import raise_limits, restore_limits
 from rackbox.paths import LabPaths
-from rackbox.place import Place, add_bridge, add_route, enter_argv, make_place, remove_place
+from rackbox.place import NETNS_DIR, Place, add_bridge, add_route, enter_argv, make_place, remove_place
 from rackbox.providers import Capability
 from rackbox.run import run
 from rackbox.templating import VagrantSetting
@@ -23,6 +24,7 @@ from rackbox.topology import Node, Topology
 ISOLATE_PORT = Path(__file__).parent / "lxc_files" / "isolate-port"
 SEED = "var/lib/cloud/seed/nocloud"
 RUNTIME = Path("/run/rackbox")
+LIMITS = RUNTIME / "limits-before.json"
 
 
 class LxcProvider:
@@ -63,6 +65,7 @@ class LxcProvider:
         return tuple(settings)
 
     def prepare(self, topology: Topology, paths: LabPaths) -> None:
+        raise_limits(LIMITS)
         place = _place(topology)
         client = topology.client_network
         make_place(place, machines=paths.machines, nameserver=str(client.gateway), domain=topology.domain)
@@ -87,6 +90,8 @@ class LxcProvider:
             script = f"find /sys/fs/cgroup/{_cgroup(topology)} -depth -type d -delete 2>/dev/null || true"
             run(enter_argv(place, ["bash", "-c", script]), timeout=10)
         remove_place(place)
+        if not any(NETNS_DIR.glob("rackbox-*")):
+            restore_limits(LIMITS)
 
     def client_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
         return enter_argv(_place(topology), argv)
@@ -117,7 +122,7 @@ class LxcProvider:
     def power_off(self, topology: Topology, node: Node) -> None:
         ports = " ".join(port_name(node, number) for number in range(len(node.nics)))
         # The links first: the kernel that survives a container would say goodbye (FIN, RST) for its processes.
-        script = f"""for port in {ports}; do [ ! -e /sys/class/net/$port ] || ip link set $port down nomaster; done
+        script = f"""for port in {ports}; do [ ! -e /sys/class/net/$port ] || ip link set dev $port down nomaster; done
 lxc-stop --kill --name {node.name} || [ $? -eq 2 ]"""
         run(enter_argv(_place(topology), ["bash", "-euc", script]), timeout=30)
 

@@ -1,0 +1,41 @@
+"""Kernel limits of the host that a lab of many system containers needs raised, and put back after the last lab.
+
+Each container's systemd holds half a dozen inotify instances, and the kernel allows one user 128: from the tenth machine
+on, some end at boot without a word ("Too many open files"). These limits have no namespace of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+NEEDED = {"fs/inotify/max_user_instances": 4096, "fs/inotify/max_user_watches": 524288}
+SYSCTL = Path("/proc/sys")
+
+
+def raise_limits(record: Path, sysctl: Path = SYSCTL) -> dict[str, int]:
+    """Raise what is too low; remember in ``record`` what it was. Returns what was changed, by sysctl name."""
+    before = json.loads(record.read_text()) if record.exists() else {}
+    changed = {}
+    for name, needed in NEEDED.items():
+        current = int((sysctl / name).read_text())
+        if current < needed:
+            before.setdefault(name, current)
+            changed[name.replace("/", ".")] = needed
+    if changed:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(before))
+        for name in changed:
+            (sysctl / name.replace(".", "/")).write_text(str(changed[name]))
+    return changed
+
+
+def restore_limits(record: Path, sysctl: Path = SYSCTL) -> None:
+    """Put the limits back as they were found, unless somebody else has set another value since. Idempotent."""
+    if not record.exists():
+        return
+    for name, value in json.loads(record.read_text()).items():
+        path = sysctl / name
+        if int(path.read_text()) == NEEDED[name]:
+            path.write_text(str(value))
+    record.unlink()
