@@ -143,11 +143,11 @@ def _gluster(topology: Topology, role: Document) -> tuple[str, list[str]]:
     problems = []
     if peers != count - 1:
         problems.append(f"gluster peers connected: must be {count - 1}; got {peers}")
-    if topology.gluster_volume and bricks != count:
-        problems.append(f"gluster bricks online: must be {count}; got {bricks}")
+    if topology.gluster_volume and bricks != 1:
+        problems.append(f"its gluster brick is not online; online here: {bricks}")
     if heal:
         problems.append(f"gluster: {heal} entries to heal")
-    return f"{bricks}/{count} bricks online, {heal} to heal", problems
+    return f"brick {'online' if bricks else 'offline'}, {peers} peers, {heal} to heal", problems
 
 
 def _worker(topology: Topology, role: Document) -> tuple[str, list[str]]:

@@ -1,7 +1,7 @@
 """Builds the base box: Packer runs the recipe, the result is packed, checked and entered into the catalogue.
 
-Entry point: ``build_image``. Everything happens in a directory beside the catalogue that is moved into place as a whole,
-so a build that fails leaves the boxes as they were.
+Entry point: ``build_image``. Everything happens in a directory beside the catalogue that is moved into place as a
+whole, so a build that fails leaves the boxes as they were.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def build_image(home: Home, os_name: str, provider: str, console: Console, *, if
         provider = "lxc"
     _check_request(os_name, provider)
     recipe = recipe_digest()
-    if if_changed and (box := current_box(home.boxes, os_name, provider)) and box.path.exists():
-        if json.loads(box.manifest.read_text())["recipe"] == recipe:
-            console.print(f"[green]✓[/] box {box.name} {box.version}: nothing changed in its recipe")
-            return box
+    box = current_box(home.boxes, os_name, provider)
+    if if_changed and box and box.path.exists() and json.loads(box.manifest.read_text())["recipe"] == recipe:
+        console.print(f"[green]✓[/] box {box.name} {box.version}: nothing changed in its recipe")
+        return box
     check_tools(provider)
     home.boxes.mkdir(parents=True, exist_ok=True)
     with _builder(home.boxes, os_name), tempfile.TemporaryDirectory(prefix=".build-", dir=home.boxes) as directory:

@@ -1,7 +1,7 @@
 """Kernel limits of the host that a lab of many system containers needs raised, and put back after the last lab.
 
-Each container's systemd holds half a dozen inotify instances, and the kernel allows one user 128: from the tenth machine
-on, some end at boot without a word ("Too many open files"). These limits have no namespace of their own.
+Each container's systemd holds half a dozen inotify instances, and the kernel allows one user 128: from the tenth
+machine on, some end at boot without a word ("Too many open files"). These limits have no namespace of their own.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def raise_limits(record: Path, sysctl: Path = SYSCTL) -> dict[str, int]:
     if changed:
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(json.dumps(before))
-        for name in changed:
-            (sysctl / name.replace(".", "/")).write_text(str(changed[name]))
+        for name, value in changed.items():
+            (sysctl / name.replace(".", "/")).write_text(str(value))
     return changed
 
 
