@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import string
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -116,23 +115,31 @@ def write_rendered(files: Mapping[str, RenderedFile], directory: Path) -> tuple[
     """Write ``files`` below ``directory`` (0700), each atomically; return the paths whose content changed."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     changed = []
+    parents = set()
     for name, file in files.items():
-        path = directory / name
-        if _is_as_wanted(path, file):
+        path = os.path.join(directory, name)  # strings, not Paths: a thousand machines are five thousand files
+        data = file.data
+        if _is_as_wanted(path, data, file.mode):
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        with os.fdopen(handle, "wb") as stream:
-            os.fchmod(stream.fileno(), file.mode)
-            stream.write(file.data)
-        os.replace(temporary, path)
+        parent = os.path.dirname(path)
+        if parent not in parents:
+            os.makedirs(parent, exist_ok=True)
+            parents.add(parent)
+        descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as stream:
+            os.fchmod(descriptor, file.mode)
+            stream.write(data)
+        os.replace(f"{path}.new", path)
         changed.append(name)
     return tuple(changed)
 
 
-def _is_as_wanted(path: Path, file: RenderedFile) -> bool:
+def _is_as_wanted(path: str, data: bytes, mode: int) -> bool:
     try:
-        return path.stat().st_mode & 0o777 == file.mode and path.read_bytes() == file.data
+        if os.stat(path).st_mode & 0o777 != mode:
+            return False
+        with open(path, "rb") as stream:
+            return stream.read() == data
     except FileNotFoundError:
         return False
 
