@@ -1,7 +1,7 @@
 """Boxes and their catalogue: versions of a base box on disk, as a ``metadata.json`` that stock Vagrant understands.
 
-``boxes/<os>/metadata.json`` names every version with the SHA-256 of its file; ``boxes/<os>/<provider>/<version>/`` holds
-the box and its manifest. A version appears in the catalogue after its files are complete, by one atomic rename.
+``boxes/<os>/metadata.json`` names every version with the SHA-256 of its file; ``boxes/<os>/<provider>/<version>/``
+holds the box and its manifest. A version appears in the catalogue after its files are complete, by one atomic rename.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def check_box(box: Box) -> None:
     found = sha256_of(box.path)
     if found != box.sha256:
         raise LabError(
-            f"{box.path}: truncated or changed: SHA-256 must be {box.sha256}; got {found} ({box.path.stat().st_size} B)",
+            f"{box.path}: truncated or changed: SHA-256 must be {box.sha256}; got {found}",
             hint,
         )
 

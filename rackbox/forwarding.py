@@ -1,4 +1,4 @@
-"""Starts and finds the forwarders from the host's 127.0.0.1 into the lab (``rackbox.forward`` is the process itself)."""
+"""Starts and finds the forwarders from the host's 127.0.0.1 into the lab; the process itself is ``rackbox.forward``."""
 
 from __future__ import annotations
 

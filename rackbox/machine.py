@@ -20,7 +20,7 @@ class Machine(Protocol):
     def node(self) -> Node: ...
 
     def run(self, script: str, *, timeout: float = 10.0, check: bool = True) -> Result:
-        """Run a bash script as root in the guest under ``set -euo pipefail``, bounded on both sides by ``timeout`` s."""
+        """Run a bash script as root in the guest under ``set -euo pipefail``, for at most ``timeout`` seconds."""
         ...
 
     def power_off(self) -> None:

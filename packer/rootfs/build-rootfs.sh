@@ -19,6 +19,7 @@ for descriptor in /proc/self/fd/*; do
   fi
 done
 
+# gsyncd (geo-replication) is left out: where it is there, glusterd runs it at each start, seconds of Python.
 # No mirror is named: mmdebstrap then takes the distribution's default for the suite, and apt's own settings apply.
 mmdebstrap \
   --variant=minbase \
@@ -28,6 +29,7 @@ mmdebstrap \
   --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/doc/*' \
   --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+  --dpkgopt='path-exclude=/usr/lib/*/glusterfs/gsyncd' \
   --customize-hook="$here/customize.sh" \
   --customize-hook="sync-out /usr/share/rackbox '$out'" \
   "$RACKBOX_SUITE" - | zstd --threads=0 -7 --quiet --force -o "$out/rootfs.tar.zst"

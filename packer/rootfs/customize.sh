@@ -29,6 +29,7 @@ rm -f "$root"/etc/ssh/ssh_host_* "$root"/var/lib/dbus/machine-id "$root"/var/lib
 
 # What was installed, and from where: becomes part of the box's manifest.
 mkdir -p "$root/usr/share/rackbox"
+# shellcheck disable=SC2016 # dpkg-query's own fields, not the shell's
 chroot "$root" dpkg-query -W -f '${Package}\t${Version}\t${Architecture}\n' | LC_ALL=C sort \
   >"$root/usr/share/rackbox/packages.tsv"
 for release in "$root"/var/lib/apt/lists/*_{InRelease,Release}; do
