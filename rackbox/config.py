@@ -208,7 +208,9 @@ class Probe(Section):
     interval: Annotated[int, duration_between("1ms", "10s")] = key(
         "20ms", "Between probes: the resolution of every figure."
     )
-    timeout: Annotated[int, duration_between("10ms", "1m")] = key("1s", "Longest wait for one probe's answer.")
+    timeout: Annotated[int, duration_between("10ms", "1m")] = key(
+        "900ms", "Longest wait for one probe's answer; below the 1 s after which Linux repeats a lost SYN."
+    )
 
 
 class FailoverConfig(Section):

@@ -70,7 +70,11 @@ def command(
         chatter.print(f"[dim]{datetime.now():%H:%M:%S}[/] {escape(text)}")
 
     with lab_lock(lab.paths):
-        report = failover_test(lab, scenarios, repeat, provider=lab.provider.name, resume=resume or None, say=say)
+        state = lab.state
+        facts = {**lab.provider.facts(), "box": state.box_version if state else ""}
+        report = failover_test(
+            lab, scenarios, repeat, provider=lab.provider.name, facts=facts, resume=resume or None, say=say
+        )
     return _show(report, as_json, out)
 
 
