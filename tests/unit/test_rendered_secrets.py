@@ -44,14 +44,14 @@ def middle(key: str) -> str:
     return lines[len(lines) // 2]
 
 
-def test_no_rendered_file_holds_a_password_that_everybody_knows(labs: tuple[Lab, Lab]) -> None:
+def test_defect_01_no_rendered_file_holds_a_password_that_everybody_knows(labs: tuple[Lab, Lab]) -> None:
     (_, files), _ = labs
     for name, file in files.items():
         assert not KNOWN_PASSWORD.search(file.data), name
         assert INSECURE_VAGRANT_KEY not in file.data, name
 
 
-def test_two_labs_share_no_secret(labs: tuple[Lab, Lab]) -> None:
+def test_defect_01_two_labs_share_no_secret(labs: tuple[Lab, Lab]) -> None:
     (first, _), (second, files) = labs
     assert not set(private_parts(first)) & set(private_parts(second))
     assert first.corosync_authkey != second.corosync_authkey

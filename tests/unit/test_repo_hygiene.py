@@ -56,7 +56,7 @@ def found_in(pattern: re.Pattern[bytes], but: tuple[str, ...] = ()) -> list[str]
     return hits
 
 
-def test_no_private_key_is_tracked() -> None:
+def test_defect_01_no_private_key_is_tracked() -> None:
     assert found_in(PRIVATE_KEY) == []
 
 
@@ -103,6 +103,22 @@ def test_every_dependency_is_locked(lock: str) -> None:
     locked = (PROJECT / f"{lock}.txt").read_text(encoding="utf-8")
     missing = [name for name in wanted if name and name[0].isalpha() and f"\n{name}==" not in f"\n{locked}"]
     assert missing == []
+
+
+def test_defect_09_nothing_is_fetched_unpinned_and_unverified() -> None:
+    """What a box or a machine is made of comes from the distribution's signed archive or from a lock with hashes."""
+    # curl is in the box, and its machines ask their own services with it: only one that keeps what it gets is a download.
+    keeps = r"curl\b.*(?:-[a-zA-Z]*[oO]\b|--output (?!/dev/null)|--remote-name|\|\s*(?:ba)?sh)"
+    fetch = re.compile(rf"\b(?:{keeps}|wget\b|git clone|pip3? install|gem install|npm install|vagrant plugin install)")
+    hits = []
+    for path in tracked_files():
+        name = path.relative_to(PROJECT).as_posix()
+        if not name.startswith(("provision/", "packer/", "cloud-init/", "lab", ".ci/")) or name.endswith(".md"):
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if fetch.search(line) and "--require-hashes" not in line and not line.lstrip().startswith("#"):
+                hits.append(f"{name}:{number}: {line.strip()}")
+    assert hits == []
 
 
 @pytest.mark.parametrize(
