@@ -31,7 +31,8 @@ def start_forwarders(lab: LiveLab, pid: int) -> int:
     """Start the lab's forwarder process unless ``pid`` is one that runs; return its pid (0 = nothing to forward)."""
     balancer = lab.topology.load_balancer
     services = [service for service in lab.topology.services if service.host_port]
-    if balancer is None or not services:
+    namespace = lab.provider.client_namespace(lab.topology)
+    if balancer is None or not services or namespace is None:
         return 0
     if _is_forwarder(pid):
         return pid
@@ -47,7 +48,7 @@ def start_forwarders(lab: LiveLab, pid: int) -> int:
                 sys.executable,
                 "-m",
                 "rackbox.forward",
-                f"/run/netns/rackbox-{lab.topology.lab}",
+                str(namespace),
                 str(report),
                 *(forward.argument for forward in forwards),
             ],

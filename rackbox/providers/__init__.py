@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from rackbox.errors import LabError
@@ -51,6 +52,11 @@ class Provider(Protocol):
 
     def client_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
         """``argv`` wrapped to run at the client's place."""
+        ...
+
+    def client_namespace(self, topology: Topology) -> Path | None:
+        """The network namespace that the client's place is in; None where clients stand on the host itself, which then
+        needs no forwarders."""
         ...
 
     def host_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:

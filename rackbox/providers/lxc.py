@@ -96,6 +96,9 @@ class LxcProvider:
     def client_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
         return enter_argv(_place(topology), argv)
 
+    def client_namespace(self, topology: Topology) -> Path | None:
+        return _place(topology).net_file
+
     def host_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
         return enter_argv(_place(topology), argv)
 
