@@ -11,10 +11,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from rackbox.errors import LabError
 
 CHUNK = 1 << 20
+REBUILD = "build the box again with `invoke image`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,16 @@ def box_path(boxes: Path, os_name: str, provider: str, version: str) -> Path:
 
 def list_boxes(boxes: Path, os_name: str, provider: str) -> list[Box]:
     """All versions, oldest first."""
+    path = catalogue_path(boxes, os_name)
     found = []
-    for version in _load(catalogue_path(boxes, os_name))["versions"]:
-        for entry in version["providers"]:
-            if entry["name"] == provider:
-                path = Path(entry["url"].removeprefix("file://"))
-                found.append(Box(os_name, provider, version["version"], path, entry["checksum"]))
+    try:
+        for version in _load(path)["versions"]:
+            for entry in version["providers"]:
+                if entry["name"] == provider:
+                    file = Path(unquote(urlsplit(entry["url"]).path))
+                    found.append(Box(os_name, provider, version["version"], file, entry["checksum"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise LabError(f"{path}: not a box catalogue: {error!r}", f"remove it, then {REBUILD}") from error
     return found
 
 
@@ -63,20 +69,20 @@ def current_box(boxes: Path, os_name: str, provider: str) -> Box | None:
 
 def check_box(box: Box) -> None:
     """Raise unless the box's file is there, whole and unchanged (its SHA-256)."""
-    hint = "build it again with `invoke image`"
     if not box.path.exists():
-        raise LabError(f"{box.path}: the box's file is not there", hint)
+        raise LabError(f"{box.path}: the box's file is not there", REBUILD)
     found = sha256_of(box.path)
     if found != box.sha256:
         raise LabError(
             f"{box.path}: truncated or changed: SHA-256 must be {box.sha256}; got {found}",
-            hint,
+            REBUILD,
         )
 
 
 def promote_box(boxes: Path, box: Box) -> None:
     """Enter a complete box into the catalogue as its newest version."""
     path = catalogue_path(boxes, box.os)
+    path.parent.mkdir(parents=True, exist_ok=True)
     catalogue = _load(path)
     catalogue["name"] = box.name
     catalogue["description"] = f"{box.os} with every rackbox role's packages, LVM-ready, services off"
@@ -105,7 +111,7 @@ def _load(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {"name": "", "versions": []}
     except ValueError as error:
-        raise LabError(f"{path}: not valid JSON: {error}", "build the box again with `invoke image`") from error
+        raise LabError(f"{path}: not valid JSON: {error}", f"remove it, then {REBUILD}") from error
     if not isinstance(catalogue, dict) or not isinstance(catalogue.get("versions"), list):
-        raise LabError(f"{path}: not a box catalogue", "build the box again with `invoke image`")
+        raise LabError(f"{path}: not a box catalogue", f"remove it, then {REBUILD}")
     return catalogue

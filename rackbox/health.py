@@ -15,6 +15,9 @@ from rackbox.topology import Node, Topology
 Document = Mapping[str, Any]
 Verdict = Literal["healthy", "degraded"]
 
+PARTS: Mapping[str, type] = {"provisioned": bool, "units": dict, "addresses": list, "dhcp": dict, "role": dict}
+"""What a status document must hold, whatever the role."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeHealth:
@@ -53,6 +56,7 @@ class LabHealth:
 def judge_lab(topology: Topology, documents: Mapping[str, Document | None]) -> LabHealth:
     """The lab's health from its machines' status documents."""
     nodes = tuple(_judge_node(topology, node, documents.get(node.name)) for node in topology.nodes)
+    documents = {name: document for name, document in documents.items() if document and not _lacks(document)}
     holders = _who(topology, documents, "lb", "holds_vip")
     leaders = _who(topology, documents, "master", "leader")
     problems = []
@@ -91,6 +95,9 @@ def health_json(topology: Topology, health: LabHealth) -> dict[str, Any]:
 def _judge_node(topology: Topology, node: Node, document: Document | None) -> NodeHealth:
     if document is None:
         return NodeHealth(node.name, node.role, str(node.address), "does not answer", ("does not answer",))
+    if lacking := _lacks(document):
+        problem = f"its status lacks {', '.join(lacking)}"
+        return NodeHealth(node.name, node.role, str(node.address), "status cannot be read", (problem,))
     problems = []
     if hook := document.get("failed_hook"):
         problems.append(f"hook {hook} failed")
@@ -105,6 +112,11 @@ def _judge_node(topology: Topology, node: Node, document: Document | None) -> No
             problems.append(f"{nic.network}: must have the address {nic.address}")
     summary, more = _ROLES[node.role](topology, document["role"])
     return NodeHealth(node.name, node.role, str(node.address), summary, (*problems, *more))
+
+
+def _lacks(document: Document) -> list[str]:
+    """The parts that are not there, or not what they must be: a full disk cuts a document off."""
+    return [name for name, kind in PARTS.items() if not isinstance(document.get(name), kind)]
 
 
 def _gateway(topology: Topology, role: Document) -> tuple[str, list[str]]:

@@ -15,7 +15,7 @@ SYSCTL = Path("/proc/sys")
 
 def raise_limits(record: Path, sysctl: Path = SYSCTL) -> dict[str, int]:
     """Raise what is too low; remember in ``record`` what it was. Returns what was changed, by sysctl name."""
-    before = json.loads(record.read_text()) if record.exists() else {}
+    before = _read_record(record)
     changed = {}
     for name, needed in NEEDED.items():
         current = int((sysctl / name).read_text())
@@ -24,7 +24,9 @@ def raise_limits(record: Path, sysctl: Path = SYSCTL) -> dict[str, int]:
             changed[name.replace("/", ".")] = needed
     if changed:
         record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(before))
+        part = record.with_suffix(".part")
+        part.write_text(json.dumps(before))
+        part.replace(record)
         for name, value in changed.items():
             (sysctl / name.replace(".", "/")).write_text(str(value))
     return changed
@@ -32,10 +34,17 @@ def raise_limits(record: Path, sysctl: Path = SYSCTL) -> dict[str, int]:
 
 def restore_limits(record: Path, sysctl: Path = SYSCTL) -> None:
     """Put the limits back as they were found, unless somebody else has set another value since. Idempotent."""
-    if not record.exists():
-        return
-    for name, value in json.loads(record.read_text()).items():
+    for name, value in _read_record(record).items():
         path = sysctl / name
         if int(path.read_text()) == NEEDED[name]:
             path.write_text(str(value))
-    record.unlink()
+    record.unlink(missing_ok=True)
+
+
+def _read_record(record: Path) -> dict[str, int]:
+    """What was found before, by path below /proc/sys; nothing where the record is not there or was cut off."""
+    try:
+        before: dict[str, int] = json.loads(record.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return before

@@ -37,17 +37,15 @@ class LabState:
 def load_state(path: Path) -> LabState | None:
     """The state on disk, or None where there is none."""
     try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return None
-    try:
-        data = json.loads(text)
-        if data.pop("schema") != SCHEMA:
-            raise ValueError("another schema")
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict) or data.pop("schema") != SCHEMA:
+            raise ValueError(f"not a state of schema {SCHEMA}")
         data["failed"] = tuple(data["failed"])
         return LabState(**data)
+    except FileNotFoundError:
+        return None
     except (ValueError, KeyError, TypeError) as error:
-        raise LabError(f"{path}: cannot be read: {error}", "remove the lab with `invoke down`") from error
+        raise LabError(f"{path}: cannot be read: {error}", f"remove {path}, then the lab with `invoke down`") from error
 
 
 def save_state(path: Path, state: LabState) -> None:

@@ -1,0 +1,191 @@
+"""From status documents to a verdict: a table with every way in which a machine or the whole can be unwell."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rackbox.health import health_json, judge_lab
+from rackbox.topology import Node, Topology
+from tests.rendering import shipped
+
+Documents = dict[str, Any]
+
+
+def healthy(topology: Topology) -> Documents:
+    """What each machine says of itself when nothing is wrong: lb1 holds the address, master1 leads."""
+    return {node.name: _document(topology, node) for node in topology.nodes}
+
+
+def _document(topology: Topology, node: Node) -> dict[str, Any]:
+    count = len(topology.by_role(node.role))
+    backends = {f"{s.name}/{backend.name}": "UP" for s in topology.services for backend in s.backends}
+    role: dict[str, dict[str, Any]] = {
+        "gateway": {"leases": sum(nic.dhcp for other in topology.nodes for nic in other.nics)},
+        "lb": {
+            "holds_vip": node.index == 1,
+            "quorate": True,
+            "online": [other.name for other in reversed(topology.by_role("lb"))],
+            "haproxy_backends": backends,
+        },
+        "master": {"etcd_healthy": True, "leader": node.index == 1, "members": count},
+        "gluster": {"peers_connected": count - 1, "bricks_online": 1, "heal_pending": 0},
+        "worker": {"gluster_mounted": bool(topology.gluster_volume), "containerd": True},
+    }
+    return {
+        "provisioned": True,
+        "failed_hook": None,
+        "units": {"a.service": "active"},
+        "addresses": [str(nic.address) for nic in node.nics],
+        "dhcp": {nic.network: str(nic.address) for nic in node.nics if nic.dhcp},
+        "role": role[node.role],
+    }
+
+
+@pytest.mark.parametrize("lab", ["default", "small"])
+def test_a_lab_in_which_all_is_well(lab: str) -> None:
+    topology = shipped(lab)
+    health = judge_lab(topology, healthy(topology))
+    assert health.all_problems == []
+    assert health.verdict == "healthy"
+    assert (health.floating_ip_holder, health.etcd_leader) == ("lb1", "master1")
+    assert all(node.healthy for node in health.nodes)
+    assert [node.name for node in health.nodes] == [node.name for node in topology.nodes]
+
+
+def _set(machine: str, *path: str, to: Any) -> Callable[[Documents], None]:
+    def change(documents: Documents) -> None:
+        place = documents[machine]
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = to
+
+    return change
+
+
+def _drop(machine: str, *path: str) -> Callable[[Documents], None]:
+    def change(documents: Documents) -> None:
+        place = documents[machine]
+        for key in path[:-1]:
+            place = place[key]
+        del place[path[-1]]
+
+    return change
+
+
+def _gone(machine: str) -> Callable[[Documents], None]:
+    def change(documents: Documents) -> None:
+        documents[machine] = None
+
+    return change
+
+
+PROBLEMS: list[tuple[Callable[[Documents], None], list[str]]] = [
+    (_gone("worker2"), ["worker2: does not answer"]),
+    (_set("worker1", "failed_hook", to="worker/20-x.sh"), ["worker1: hook worker/20-x.sh failed"]),
+    (_set("worker1", "provisioned", to=False), ["worker1: is not provisioned yet"]),
+    (_set("lb2", "units", to={"a.service": "active", "b.service": "failed"}), ["lb2: b.service is failed"]),
+    (
+        _set("master1", "dhcp", to={}),
+        ["master1: mast: must hold the lease 192.168.1.11/24; has none"],
+    ),
+    (
+        _set("master1", "dhcp", "mast", to="192.168.1.99/24"),
+        ["master1: mast: must hold the lease 192.168.1.11/24; has 192.168.1.99/24"],
+    ),
+    (
+        _set("gateway", "addresses", to=[]),
+        [f"gateway: {nic.network}: must have the address {nic.address}" for nic in shipped("default").nodes[0].nics],
+    ),
+    (_set("gateway", "role", "leases", to=3), ["gateway: leases: must be 10; got 3"]),
+    (_set("lb1", "role", "quorate", to=False), ["lb1: cluster: no quorum"]),
+    (_set("lb1", "role", "online", to=["lb1"]), ["lb1: cluster: lb1, lb2 must be online; online: lb1"]),
+    (_set("lb1", "role", "online", to=[]), ["lb1: cluster: lb1, lb2 must be online; online: none"]),
+    (
+        _set("lb2", "role", "haproxy_backends", "etcd/master3", to="DOWN"),
+        ["lb2: backend etcd/master3 is DOWN"],
+    ),
+    (
+        _drop("lb2", "role", "haproxy_backends", "etcd/master3"),
+        ["lb2: backends: must be 3; got 2"],
+    ),
+    (_set("lb1", "role", "holds_vip", to=False), ["floating IP 192.168.4.20: must have one holder; has none"]),
+    (_set("lb2", "role", "holds_vip", to=True), ["floating IP 192.168.4.20: must have one holder; has lb1, lb2"]),
+    (_set("master1", "role", "leader", to=False), ["etcd: must have one leader; has none"]),
+    (_set("master2", "role", "leader", to=True), ["etcd: must have one leader; has master1, master2"]),
+    (_set("master2", "role", "etcd_healthy", to=False), ["master2: etcd is not healthy"]),
+    (_set("master2", "role", "members", to=2), ["master2: etcd members: must be 3; got 2"]),
+    (_set("gluster1", "role", "peers_connected", to=1), ["gluster1: gluster peers connected: must be 2; got 1"]),
+    (_set("gluster2", "role", "bricks_online", to=0), ["gluster2: its gluster brick is not online; online here: 0"]),
+    (_set("gluster3", "role", "heal_pending", to=4), ["gluster3: gluster: 4 entries to heal"]),
+    (_set("worker1", "role", "containerd", to=False), ["worker1: containerd does not answer"]),
+    (_set("worker1", "role", "gluster_mounted", to=False), ["worker1: /srv/shared is not mounted"]),
+]
+
+
+@pytest.mark.parametrize(("change", "problems"), PROBLEMS, ids=[problems[0] for _, problems in PROBLEMS])
+def test_each_problem_is_told_once(change: Callable[[Documents], None], problems: list[str]) -> None:
+    topology = shipped("default")
+    documents = copy.deepcopy(healthy(topology))
+    change(documents)
+    health = judge_lab(topology, documents)
+    assert health.all_problems == [text.replace("/srv/shared", topology.gluster_mount) for text in problems]
+    assert health.verdict == "degraded"
+
+
+def test_a_holder_that_is_not_the_only_one_is_not_the_holder() -> None:
+    topology = shipped("default")
+    documents = healthy(topology)
+    documents["lb2"]["role"]["holds_vip"] = True
+    documents["master3"]["role"]["leader"] = True
+    health = judge_lab(topology, documents)
+    assert (health.floating_ip_holder, health.etcd_leader) == (None, None)
+
+
+@pytest.mark.parametrize("document", [{"units": {}}, {"provisioned": True, "role": {}}, {"role": None, "dhcp": None}])
+def test_a_document_that_lacks_its_parts_is_a_problem_not_a_crash(document: dict[str, Any]) -> None:
+    """A machine whose status program is cut off by a full disk, or is of another version."""
+    topology = shipped("default")
+    for node in topology.nodes:
+        health = judge_lab(topology, {**healthy(topology), node.name: document})
+        assert health.verdict == "degraded"
+
+
+def test_nobody_answers() -> None:
+    topology = shipped("default")
+    health = judge_lab(topology, {})
+    assert len(health.all_problems) == len(topology.nodes) + 2
+    assert {node.summary for node in health.nodes} == {"does not answer"}
+
+
+def test_a_lab_without_balancer_masters_and_storage_wants_none() -> None:
+    from dataclasses import replace
+
+    topology = shipped("default")
+    nodes = tuple(node for node in topology.nodes if node.role in ("gateway", "worker"))
+    bare = replace(topology, nodes=nodes, load_balancer=None, services=(), gluster_volume=None)
+    health = judge_lab(bare, healthy(bare))
+    assert health.all_problems == []
+    assert health.floating_ip_holder is None
+
+
+def test_the_json_document_is_plain_data() -> None:
+    topology = shipped("small")
+    documents = healthy(topology)
+    documents["lb1"]["role"]["quorate"] = False
+    found = json.loads(json.dumps(health_json(topology, judge_lab(topology, documents))))
+    assert found["schema"] == 1
+    assert found["verdict"] == "degraded"
+    assert found["problems"] == ["lb1: cluster: no quorum"]
+    assert found["machines"][1] == {
+        "name": "lb1",
+        "role": "lb",
+        "address": "192.168.4.21",
+        "healthy": False,
+        "summary": "holds the floating IP, 1/1 backends up",
+        "problems": ["cluster: no quorum"],
+    }
