@@ -1,0 +1,65 @@
+"""What a lab could leave behind on this computer, as data that can be compared. Entry point: ``host_traces``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from rackbox.limits import NEEDED
+from rackbox.run import run
+
+Traces = Mapping[str, frozenset[str]]
+
+
+def host_traces() -> Traces:
+    """Named network namespaces, links, mounts, control groups, rackbox's runtime files and processes, kernel limits."""
+    links = json.loads(run(["ip", "-j", "link"], timeout=10).stdout)
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return {
+        "namespaces": _listing(Path("/run/netns")),
+        "links": frozenset(link["ifname"] for link in links),
+        "mounts": frozenset(fields[4] for fields in mounts),
+        "cgroups": frozenset(str(path) for path in Path("/sys/fs/cgroup").glob("**/*rackbox*") if path.is_dir()),
+        "runtime": _listing(Path("/run/rackbox")),
+        "processes": frozenset(_lab_processes()),
+        "limits": frozenset(f"{name}={Path('/proc/sys', name).read_text().strip()}" for name in NEEDED),
+        "forwarding": frozenset({Path("/proc/sys/net/ipv4/ip_forward").read_text().strip()}),
+    }
+
+
+def left_behind(before: Traces, name: str) -> dict[str, list[str]]:
+    """What is there now, was not before, and has to do with the lab ``name``."""
+    now = host_traces()
+    new = {kind: sorted(trace for trace in now[kind] - before[kind] if name in trace) for kind in now}
+    return {kind: found for kind, found in new.items() if found}
+
+
+def other_labs(name: str) -> list[str]:
+    """Labs of this computer besides those whose name begins with ``name``."""
+    return sorted(lab for lab in _listing(Path("/run/netns")) if not lab.startswith(f"rackbox-{name}"))
+
+
+def _listing(directory: Path) -> frozenset[str]:
+    return frozenset(path.name for path in directory.iterdir()) if directory.is_dir() else frozenset()
+
+
+def _lab_processes() -> list[str]:
+    """Processes in another network namespace than ours, or that have rackbox's name in their command line."""
+    ours = os.stat("/proc/self/ns/net").st_ino
+    labs = {path.stat().st_ino: path.name for path in Path("/run/netns").glob("rackbox-*")}
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            network = (entry / "ns/net").stat().st_ino
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+        except OSError:  # it has ended
+            continue
+        if network != ours:
+            found.append(f"{entry.name} {labs.get(network, network)} {words}")
+        elif "rackbox-" in words or "/rackbox/" in words:
+            found.append(f"{entry.name} {words}")
+    return found
