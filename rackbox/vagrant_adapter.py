@@ -55,19 +55,25 @@ class _BoundedVagrant(vagrant.Vagrant):
                     stdout=stream,
                     stderr=stream,
                     start_new_session=True,
+                    # A machine's own root directory is made below: with 077, only root could work in the machine.
+                    umask=0o022,
                 )
             except FileNotFoundError as error:
                 raise MissingTool(f"{command[0]}: not found", "run `./lab doctor`") from error
             try:
                 code = self.process.wait(self.timeout)
+            except subprocess.TimeoutExpired as error:
+                self.stop()
+                result = Result(tuple(command), -signal.SIGKILL, _read_from(self.log, start), "", self.timeout)
+                raise CommandFailed(describe(result, self.log, end=f"no end after {self.timeout:g} s")) from error
             except BaseException:
                 self.stop()
                 raise
             finally:
                 self.process = None
         if code != 0:
-            said = self.log.read_bytes()[start:].decode(errors="replace")
-            raise CommandFailed(describe(Result(tuple(command), code, said, "", 0.0), self.log))
+            result = Result(tuple(command), code, _read_from(self.log, start), "", 0.0)
+            raise CommandFailed(describe(result, self.log))
 
     def stop(self) -> None:
         """End a vagrant that is under way: first as Ctrl-C would, then for good."""
@@ -136,6 +142,10 @@ class VagrantAdapter:
             yield
         finally:
             self._vagrant.timeout = OTHER_TIMEOUT
+
+
+def _read_from(log: Path, start: int) -> str:
+    return log.read_bytes()[start:].decode(errors="replace")
 
 
 def _one_of(names: Sequence[str]) -> str:

@@ -118,7 +118,8 @@ class LxcProvider:
         if not config.exists():
             return
         text = config.read_text()
-        clean = re.sub(r"^# VAGRANT-BEGIN\n.*?^# VAGRANT-END\n", "", text, flags=re.DOTALL | re.MULTILINE)
+        # It appends: all from the first block on is its own, whole or left over.
+        clean = re.sub(r"^# VAGRANT-BEGIN\n.*", "", text, flags=re.DOTALL | re.MULTILINE)
         if clean != text:
             config.write_text(clean)
 
