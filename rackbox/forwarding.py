@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rackbox.errors import LabError
 from rackbox.forward import Forward
 from rackbox.lab import LiveLab
 from rackbox.paths import PROJECT
+from rackbox.topology import Topology
 from rackbox.wait import NotYet, wait_for
 
 
@@ -27,18 +29,26 @@ def read_forwards(lab: LiveLab) -> dict[str, int]:
     return ports
 
 
+def plan_forwards(topology: Topology) -> list[Forward]:
+    """The forwarders of a lab: each service with a port on the host, and the load balancers' statistics page."""
+    balancer = topology.load_balancer
+    if balancer is None:
+        return []
+    target = str(balancer.floating_ip.address.ip)
+    services = [service for service in topology.services if service.host_port]
+    forwards = [Forward(service.name, service.host_port, target, service.port) for service in services]
+    stats = balancer.stats_port + 10_000
+    return [*forwards, Forward("stats", stats if stats <= 65535 else 0, target, balancer.stats_port)]
+
+
 def start_forwarders(lab: LiveLab, pid: int) -> int:
     """Start the lab's forwarder process unless ``pid`` is one that runs; return its pid (0 = nothing to forward)."""
-    balancer = lab.topology.load_balancer
-    services = [service for service in lab.topology.services if service.host_port]
     namespace = lab.provider.client_namespace(lab.topology)
-    if balancer is None or not services or namespace is None:
+    forwards = plan_forwards(lab.topology)
+    if namespace is None or not forwards:
         return 0
-    if _is_forwarder(pid):
+    if is_forwarder(pid, str(namespace)):
         return pid
-    target = str(balancer.floating_ip.address.ip)
-    forwards = [Forward(service.name, service.host_port, target, service.port) for service in services]
-    forwards.append(Forward("stats", balancer.stats_port + 10000, target, balancer.stats_port))
     report = report_path(lab)
     report.unlink(missing_ok=True)
     lab.paths.logs.mkdir(parents=True, exist_ok=True)
@@ -60,16 +70,23 @@ def start_forwarders(lab: LiveLab, pid: int) -> int:
             start_new_session=True,
         )
 
-    def probe() -> None:
-        if not report.exists():
-            raise NotYet(f"no report from pid {process.pid} (exit {process.poll()})")
+    hint = f"see {lab.paths.logs / 'forward.log'}"
 
-    wait_for("forwarders", probe, timeout=10, hint=f"see {lab.paths.logs / 'forward.log'}")
+    def probe() -> None:
+        if report.exists():
+            return
+        if process.poll() is not None:
+            raise LabError(f"forwarders: ended at once (exit {process.returncode})", hint)
+        raise NotYet(f"no report from pid {process.pid}")
+
+    wait_for("forwarders", probe, timeout=10, hint=hint)
     return process.pid
 
 
-def _is_forwarder(pid: int) -> bool:
+def is_forwarder(pid: int, netns: str, proc: Path = Path("/proc")) -> bool:
+    """Whether that process is this lab's forwarder: pids are given again, to anybody."""
     try:
-        return b"rackbox.forward" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
+        words = (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
         return False
+    return b"rackbox.forward" in words and netns.encode() in words

@@ -14,7 +14,9 @@ from types import TracebackType
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 _MARK = {WAITING: "[dim]·[/]", RUNNING: "[cyan]▸[/]", DONE: "[green]✓[/]", FAILED: "[red]✗[/]"}
@@ -32,9 +34,12 @@ class Steps:
         try:
             yield
         except BaseException:
-            self.console.print(f"[red]✗[/] {name}  [dim]{time.monotonic() - started:.1f} s[/]")
+            self._print("[red]✗[/]", name, time.monotonic() - started)
             raise
-        self.console.print(f"[green]✓[/] {name}  [dim]{time.monotonic() - started:.1f} s[/]")
+        self._print("[green]✓[/]", name, time.monotonic() - started)
+
+    def _print(self, mark: str, name: str, seconds: float) -> None:
+        self.console.print(f"{mark} {escape(name)}  [dim]{seconds:.1f} s[/]", emoji=False, soft_wrap=True)
 
 
 class MachineBoard:
@@ -57,7 +62,8 @@ class MachineBoard:
     ) -> None:
         if self._live:
             self._live.stop()
-            self._console.print(self)
+            if self._rows:
+                self._console.print(self)
 
     def update(self, name: str, state: str, text: str) -> None:
         elapsed = time.monotonic() - self._started
@@ -65,7 +71,8 @@ class MachineBoard:
             changed = self._rows[name][:2] != (state, text)
             self._rows[name] = (state, text, elapsed)
         if changed and self._live is None and state in (DONE, FAILED):
-            self._console.print(f"{_MARK[state]} {name:<10} {text}  [dim]{elapsed:.1f} s[/]")
+            line = f"{_MARK[state]} {name:<10} {escape(text)}  [dim]{elapsed:.1f} s[/]"
+            self._console.print(line, emoji=False, soft_wrap=True)
 
     def unfinished(self) -> list[str]:
         with self._lock:
@@ -78,5 +85,5 @@ class MachineBoard:
         now = time.monotonic() - self._started
         for name, (state, text, when) in rows:
             elapsed = when if state in (DONE, FAILED) else now
-            table.add_row(_MARK[state], name, text, f"[dim]{elapsed:.1f} s[/]")
+            table.add_row(_MARK[state], name, Text(text), f"[dim]{elapsed:.1f} s[/]")
         yield table

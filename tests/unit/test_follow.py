@@ -1,85 +1,178 @@
-"""A machine that provisions itself is followed to its end, whichever it is."""
+"""Following a machine's progress log, through a pipe that stands for the SSH connection."""
 
 from __future__ import annotations
 
-import subprocess
+import json
+import os
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import pytest
-from rich.console import Console
 
-from rackbox.errors import MachineError, WaitTimeout
-from rackbox.follow import follow_provisioning
+from rackbox import follow
+from rackbox.errors import LabError, MachineError, WaitTimeout
 from rackbox.lab import LiveLab
-from rackbox.progress import MachineBoard
-from tests.fakes import default_topology
+from rackbox.progress import DONE, FAILED, MachineBoard
+from tests.rendering import shipped
 
-pytestmark = pytest.mark.subprocess
-
-START = '{"t": 1, "event": "start", "hook": "master/10-start-etcd.sh", "seconds": 0, "tail": []}'
-FAILED = '{"t": 2, "event": "failed", "hook": "master/10-start-etcd.sh", "seconds": 1, "tail": ["no such member"]}'
-DONE = '{"t": 2, "event": "done", "hook": "", "seconds": 1.5, "tail": []}'
+NODE = shipped("small").node("lb1")
 
 
-@dataclass
+def event(kind: str, hook: str = "", seconds: float = 0.0, tail: Sequence[str] = ()) -> bytes:
+    found = {"t": 1.0, "event": kind, "hook": hook, "seconds": seconds, "tail": list(tail)}
+    return json.dumps(found).encode() + b"\n"
+
+
+class Stream:
+    """A process whose output is in a pipe. ``keep_open``: the log goes on, with nothing more to read."""
+
+    pid = 1 << 30  # nobody
+
+    def __init__(self, data: bytes, keep_open: bool = False) -> None:
+        reader, self.writer = os.pipe()
+        os.write(self.writer, data)
+        self.stdout: IO[str] = os.fdopen(reader)
+        if not keep_open:
+            os.close(self.writer)
+
+    def wait(self) -> int:
+        return 0
+
+
 class Connections:
-    """``streams``: what each connection says before it breaks; when there are no more, nothing answers."""
+    """``answers``: for each try, a stream, or None for a machine that does not answer."""
 
-    streams: list[list[str]]
-    followed: list[subprocess.Popen[str]] = field(default_factory=list)
+    def __init__(self, answers: Sequence[Stream | None]) -> None:
+        self.answers = list(answers)
+        self.closed = 0
 
     def open(self, name: str) -> bool:
-        return bool(self.streams)
+        assert name == NODE.name
+        if not self.answers:
+            return False
+        if self.answers[0] is None:
+            del self.answers[0]
+            return False
+        return True
 
-    def close(self, name: str) -> None: ...
+    def follow(self, name: str, command: Sequence[str]) -> Stream:
+        assert follow.PROGRESS in command
+        stream = self.answers.pop(0)
+        assert stream is not None
+        return stream
 
-    def follow(self, name: str, command: Sequence[str]) -> subprocess.Popen[str]:
-        argv = ["printf", "%s\\n", *self.streams.pop(0)]
-        process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        self.followed.append(process)
-        return process
+    def close(self, name: str) -> None:
+        self.closed += 1
 
 
-def follow(streams: list[list[str]], *, runs: bool = True, timeout: float = 5.0) -> None:
-    topology = default_topology()
-    fake: Any = SimpleNamespace(
-        topology=topology,
-        paths=SimpleNamespace(root=Path("/nowhere")),
-        connections=Connections(streams),
-        machine=lambda name: SimpleNamespace(is_running=lambda: runs),
-        provider=SimpleNamespace(console_tail=lambda node, paths, lines: ["the console's last line"]),
+class Board:
+    def __init__(self) -> None:
+        self.updates: list[tuple[str, str, str]] = []
+
+    def update(self, name: str, state: str, text: str) -> None:
+        self.updates.append((name, state, text))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "RETRY_S", 0.005)
+
+
+def run(
+    *answers: Stream | None, timeout: float = 5.0, stop: threading.Event | None = None, runs: bool = True
+) -> tuple[Board, Connections]:
+    board, connections = Board(), Connections(answers)
+    provider = SimpleNamespace(console_tail=lambda node, paths, lines: ["last words on the console"])
+    machine = SimpleNamespace(is_running=lambda: runs)
+    lab: Any = SimpleNamespace(
+        connections=connections, provider=provider, paths=None, machine=lambda name: machine, file=Path("x.yaml")
     )
-    board = MachineBoard(Console(quiet=True), ["master1"])
     try:
-        follow_provisioning(cast(LiveLab, fake), topology.node("master1"), board, threading.Event(), timeout)
-    finally:
-        assert all(process.poll() is not None for process in fake.connections.followed)
+        follow.follow_provisioning(
+            cast(LiveLab, lab), NODE, cast(MachineBoard, board), stop or threading.Event(), timeout
+        )
+    except LabError as error:
+        error.add_note(str(board.updates))
+        raise
+    return board, connections
 
 
 def test_done_is_the_end() -> None:
-    follow([[START, DONE]])
+    board, _ = run(Stream(event("start", "common/10-x.sh") + event("ok", "common/10-x.sh") + event("done", "", 2.5)))
+    assert board.updates == [
+        ("lb1", "running", "common/10-x.sh"),
+        ("lb1", DONE, "provisioned itself in 2.5 s"),
+    ]
 
 
-def test_a_connection_that_breaks_is_taken_up_again() -> None:
-    follow([[START], [START, DONE]])
+def test_a_machine_that_answers_late() -> None:
+    board, _ = run(None, None, Stream(event("done")))
+    assert board.updates[-1][1] == DONE
 
 
-def test_a_failed_hook_is_told_with_machine_hook_and_last_lines() -> None:
-    with pytest.raises(MachineError, match=r"(?s)^master1: hook master/10-start-etcd.sh failed.*no such member"):
-        follow([[START, FAILED]])
+def test_a_connection_that_breaks_is_made_again() -> None:
+    board, connections = run(Stream(event("start", "lb/20-y.sh")), None, Stream(event("done")))
+    assert connections.closed == 1
+    assert board.updates[-1][1] == DONE
+
+
+def test_a_failure_names_machine_hook_and_its_last_lines() -> None:
+    failed = event("fail", "lb/20-y.sh", tail=["one"]) + event("failed", "lb/20-y.sh", tail=["pcs: no", "exit 1"])
+    with pytest.raises(MachineError) as info:
+        run(Stream(failed, keep_open=True))
+    assert info.value.message == "lb1: hook lb/20-y.sh failed\n  | pcs: no\n  | exit 1"
+    assert "invoke ssh lb1" in info.value.hint
+
+
+def test_a_hook_that_said_nothing_is_told_with_the_console() -> None:
+    with pytest.raises(MachineError, match="last words on the console"):
+        run(Stream(event("failed", "lb/20-y.sh")))
+
+
+@pytest.mark.parametrize("rubbish", [b"\n", b"{\n", b"tail: file truncated\n", b"\xff\xfe\n"])
+def test_lines_that_are_no_events_are_passed_over(rubbish: bytes) -> None:
+    board, _ = run(Stream(rubbish + event("done")))
+    assert board.updates[-1][1] == DONE
+
+
+def test_an_event_may_come_in_pieces() -> None:
+    whole = event("done")
+    stream = Stream(whole[:7], keep_open=True)
+
+    def rest() -> None:
+        time.sleep(0.05)
+        os.write(stream.writer, whole[7:])
+
+    writer = threading.Thread(target=rest)
+    writer.start()
+    board, _ = run(stream)
+    writer.join()
+    assert board.updates[-1][1] == DONE
+
+
+def test_the_deadline_is_told_with_what_was_last_seen() -> None:
+    with pytest.raises(WaitTimeout, match=r"lb1: not provisioned within 0\.3 s; last seen: .*start common/10-x\.sh"):
+        run(Stream(event("start", "common/10-x.sh"), keep_open=True), timeout=0.3)
 
 
 def test_a_machine_that_stops_is_told_at_once() -> None:
-    expected = r"(?s)^master1: stopped .*connection lost after: start master/10-start-etcd.sh.*the console's"
+    expected = r"(?s)^lb1: stopped .*connection lost after: start common/10-x.sh.*last words on the console"
     with pytest.raises(MachineError, match=expected):
-        follow([[START]], runs=False, timeout=30)
+        run(Stream(event("start", "common/10-x.sh")), runs=False, timeout=30)
 
 
-def test_a_machine_that_never_answers_is_told_when_the_time_is_over() -> None:
-    with pytest.raises(WaitTimeout, match=r"master1: not provisioned within 0.5 s; last seen: no answer by SSH yet"):
-        follow([], runs=False, timeout=0.5)
+def test_a_machine_that_never_answers() -> None:
+    with pytest.raises(WaitTimeout, match="last seen: no answer by SSH yet") as info:
+        run(timeout=0.05)
+    assert FAILED in str(info.value.__notes__)
+
+
+def test_stop_ends_it_without_a_word() -> None:
+    stop = threading.Event()
+    threading.Timer(0.05, stop.set).start()
+    board, _ = run(Stream(b"", keep_open=True), stop=stop)
+    assert board.updates == []
