@@ -49,7 +49,7 @@ def build_image(home: Home, os_name: str, provider: str, console: Console, *, if
     _check_request(os_name, provider)
     recipe = recipe_digest()
     box = current_box(home.boxes, os_name, provider)
-    if if_changed and box and box.path.exists() and json.loads(box.manifest.read_text())["recipe"] == recipe:
+    if if_changed and box and box.path.exists() and _recipe_of(box) == recipe:
         console.print(f"[green]✓[/] box {box.name} {box.version}: nothing changed in its recipe")
         return box
     check_tools(provider)
@@ -62,9 +62,19 @@ def recipe_digest(recipe: Path = RECIPE) -> str:
     """SHA-256 over every file that a box is made from, with its path and its executable bit."""
     digest = hashlib.sha256()
     for path in sorted(path for path in recipe.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(recipe)}\0{os.access(path, os.X_OK)}\0".encode())
+        status = path.stat()
+        digest.update(f"{path.relative_to(recipe)}\0{bool(status.st_mode & 0o100)}\0{status.st_size}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _recipe_of(box: Box) -> str | None:
+    """The digest of the recipe that a box was built from; None where its manifest does not say."""
+    try:
+        recipe: str | None = json.loads(box.manifest.read_text())["recipe"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return recipe
 
 
 def _build(home: Home, os_name: str, provider: str, recipe: str, work: Path, console: Console) -> Box:

@@ -6,6 +6,8 @@ signal, the last lines and the log's path; secrets named in ``mask`` never reach
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import signal
 import subprocess
@@ -17,6 +19,8 @@ from pathlib import Path
 from rackbox.errors import CommandFailed, MissingTool
 
 TAIL_LINES = 15
+GRACE_S = 5.0
+"""Seconds that a program has to clean up after itself when it is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +56,53 @@ def run(
     """
     started = time.monotonic()
     try:
-        done = subprocess.run(  # noqa: S603 - argv lists only, this is the one wrapper
+        process = subprocess.Popen(  # noqa: S603 - argv lists only, this is the one wrapper
             list(argv),
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
+            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=timeout,
             env=dict(env) if env is not None else None,
             cwd=cwd,
-            check=False,
+            start_new_session=True,
         )
-        code, out, err = done.returncode, done.stdout, done.stderr
     except FileNotFoundError as error:
         raise MissingTool(f"{argv[0]}: not found", "run `invoke doctor` to see what is missing") from error
+    try:
+        out, err = process.communicate(input, timeout=timeout)
     except subprocess.TimeoutExpired as error:
-        out = _text(error.stdout)
-        err = _text(error.stderr)
-        code = -signal.SIGKILL
-        result = Result(tuple(argv), code, out, err, time.monotonic() - started)
+        out, err = _end(process)
+        result = Result(tuple(argv), -signal.SIGKILL, out, err, time.monotonic() - started)
         _write_log(log, result, mask)
         raise CommandFailed(describe(result, log, mask, f"no end after {timeout:g} s, killed")) from error
+    except BaseException:
+        _end(process)
+        raise
+    code = process.returncode
     result = Result(tuple(argv), code, out, err, time.monotonic() - started)
     _write_log(log, result, mask)
     if check and not result.ok:
         raise CommandFailed(describe(result, log, mask))
     return result
+
+
+def _end(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """End a program and all that it has started, first so that it can clean up; return what it had said."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        said = process.communicate(timeout=GRACE_S)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            said = process.communicate(timeout=GRACE_S)
+        except subprocess.TimeoutExpired as error:  # something that left the group has its output still
+            said = (_text(error.stdout), _text(error.stderr))
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return said
 
 
 def describe(result: Result, log: Path | None = None, mask: Sequence[str] = (), end: str = "") -> str:

@@ -76,6 +76,20 @@ def test_the_time_limit_kills_and_keeps_what_was_said() -> None:
     assert "| begun" in info.value.message
 
 
+def test_what_a_program_has_started_ends_with_it(tmp_path: Path) -> None:
+    """Packer's script is the grandchild that works on: ended, and given time to clean up."""
+    script = f"trap 'sleep 0.1; touch {tmp_path}/cleaned; exit' TERM; sleep 60 & echo $!; wait"
+    with pytest.raises(CommandFailed) as info:
+        run(["sh", "-c", f"sh -c '{script.replace(chr(39), chr(34))}'; true"], timeout=0.3)
+    pid = info.value.message.rsplit("| ", 1)[1].split()[0]
+    assert (tmp_path / "cleaned").exists()
+    for _ in range(50):
+        if not Path(f"/proc/{pid}").exists() or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{pid} lives")
+
+
 def test_environment_and_directory(tmp_path: Path) -> None:
     result = run(["sh", "-c", "pwd; echo $ONLY; echo ${HOME-none}"], timeout=10, cwd=tmp_path, env={"ONLY": "this"})
     assert result.stdout.splitlines() == [str(tmp_path), "this", "none"]
