@@ -79,20 +79,22 @@ def _boot(
     steps = Steps(console)
     vagrant = open_vagrant(lab)
     save_state(lab.paths.state, state.with_(phase="starting"))
-    with steps.step("files written"):
-        write_rendered(files, lab.paths.rendered)
     with steps.step("networks made"):
         lab.provider.prepare(lab.topology, lab.paths)
+    existing = lab.provider.existing(lab.topology, lab.paths)
+    if gone := sorted(existing - {node.name for node in lab.topology.nodes}):
+        with steps.step(f"removed {', '.join(gone)}"):  # while the Vagrantfile still names them
+            _remove_machines(lab, vagrant, gone)
+    with steps.step("files written"):
+        write_rendered(files, lab.paths.rendered)
     if not vagrant.has_box(box.name, box.version):
         with steps.step(f"box {box.name} {box.version} installed"):
             check_box(box)
             vagrant.add_box(box.name, lab.home.boxes / box.os / "metadata.json")
-    existing = lab.provider.existing(lab.topology, lab.paths)
-    gone = existing - {node.name for node in lab.topology.nodes}
-    anew = set() if resume else existing & set(state.failed)
-    if remove := sorted(gone | anew):
-        with steps.step(f"removed {', '.join(remove)}"):
-            _remove_machines(lab, vagrant, remove)
+    anew = [node.name for node in lab.topology.nodes if node.name in existing and node.name in state.failed]
+    if anew and not resume:
+        with steps.step(f"removed {', '.join(anew)}, to be made anew"):
+            _remove_machines(lab, vagrant, anew)
     running = lab.provider.running(lab.topology, lab.paths)
     start = [node for node in lab.topology.nodes if node.name not in running]
     changed = [
@@ -190,8 +192,8 @@ def _render(lab: LiveLab, box: Box) -> dict[str, RenderedFile]:
 
 
 def _digests(lab: LiveLab, files: Mapping[str, RenderedFile]) -> dict[str, str]:
-    """What each machine is made from, as a digest of its seed."""
-    digests = {}
+    """What each machine is made from, as a digest of its seed; and the one thing about the place that may change."""
+    digests: dict[str, str] = {"(uplink)": lab.topology.uplink}
     for node in lab.topology.nodes:
         digest = hashlib.sha256()
         for name in ("user-data", "network-config"):

@@ -20,6 +20,7 @@ from rackbox.providers import Capability
 from rackbox.run import run
 from rackbox.templating import VagrantSetting
 from rackbox.topology import Node, Topology
+from rackbox.uplink import add_uplink, remove_uplink
 
 ISOLATE_PORT = Path(__file__).parent / "lxc_files" / "isolate-port"
 SEED = "var/lib/cloud/seed/nocloud"
@@ -75,6 +76,10 @@ class LxcProvider:
         for network in topology.lab_networks:
             if network is not client:
                 add_route(place, str(network.cidr), str(client.gateway))
+        if topology.uplink == "nat":
+            add_uplink(place, topology)
+        else:
+            remove_uplink(place)
         for node in topology.nodes:
             for volume in node.volumes:
                 volume_dir(paths, node, volume.name).mkdir(parents=True, exist_ok=True)
@@ -84,6 +89,7 @@ class LxcProvider:
 
     def remove(self, topology: Topology, paths: LabPaths) -> None:
         place = _place(topology)
+        remove_uplink(place)
         if place.exists():
             for name in self.existing(topology, paths):
                 run(enter_argv(place, ["lxc-stop", "--kill", "--name", name]), timeout=30, check=False)
