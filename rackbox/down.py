@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from rackbox.errors import EXIT_OK, LabError
-from rackbox.lab import LiveLab, lab_lock, open_lab
+from rackbox.lab import LiveLab, lab_lock, lock_file, open_lab
 from rackbox.progress import Steps
 from rackbox.state import save_state
 from rackbox.up import open_vagrant
@@ -39,6 +39,7 @@ def tear_down(lab: LiveLab, console: Console, *, keep: bool = False) -> None:
         there = lab.paths.root.exists() or lab.provider.is_prepared(lab.topology, lab.paths)
         if not there:
             console.print(f"lab {lab.topology.lab} is not there: nothing to do")
+            lock_file(lab.paths).unlink(missing_ok=True)
             return
         if lab.provider.is_prepared(lab.topology, lab.paths):
             with steps.step(f"{len(existing)} machines off"):
@@ -54,6 +55,7 @@ def tear_down(lab: LiveLab, console: Console, *, keep: bool = False) -> None:
             save_state(lab.paths.state, state.with_(phase="stopped", forward_pid=0))
         elif not keep:
             shutil.rmtree(lab.paths.root, ignore_errors=False)
+        lock_file(lab.paths).unlink(missing_ok=True)
 
 
 def _power_off(lab: LiveLab) -> None:

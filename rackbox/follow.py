@@ -26,24 +26,25 @@ def follow_provisioning(lab: LiveLab, node: Node, board: MachineBoard, stop: thr
     """Return when the machine says it is done; raise ``MachineError`` with hook and last lines when it says it failed.
 
     ``stop`` ends the wait from outside (another machine failed, Ctrl-C). A machine that does not answer yet, or whose
-    connection breaks, is asked again until ``timeout`` seconds have passed; one that has answered and runs no more is
-    an error at once.
+    connection breaks, is asked again until ``timeout`` seconds have passed; one that ran and does no more is an error
+    at once.
     """
     deadline = time.monotonic() + timeout
     last = "no answer by SSH yet"
-    answered = False
+    ran = False
     while not stop.is_set():
         if time.monotonic() > deadline:
             board.update(node.name, FAILED, f"timed out: {last}")
             error = machine_error(lab, node, f"not provisioned within {timeout:g} s; last seen: {last}", [])
             raise WaitTimeout(error.message, error.hint)
         if not lab.connections.open(node.name):
-            if answered and not lab.machine(node.name).is_running():
+            ran_before, ran = ran, lab.machine(node.name).is_running()
+            if ran_before and not ran:
                 board.update(node.name, FAILED, f"stopped: {last}")
                 raise machine_error(lab, node, f"stopped before it was provisioned; last seen: {last}", [])
             stop.wait(RETRY_S)
             continue
-        answered = True
+        ran = True
         process = lab.connections.follow(node.name, ["sudo", "tail", "-n", "+1", "-F", "--quiet", PROGRESS])
         try:
             for event in _read_events(process, stop, deadline):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -137,17 +138,33 @@ def open_lab(lab_file: Path, provider: str = "") -> LiveLab:
 
 @contextmanager
 def lab_lock(paths: LabPaths) -> Iterator[None]:
-    """Hold the lab for one acting command; raises ``LabBusy`` at once when another has it."""
-    path = paths.runtime.parent / f"{paths.runtime.name}.lock"
+    """Hold the lab for one acting command; raises ``LabBusy`` at once when another has it. ``down`` takes the file away
+    with the rest, while it holds the lock."""
+    path = lock_file(paths)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LabBusy(
-                f"lab {paths.runtime.name}: another command is acting on it", "wait for it to end, then try again"
-            ) from None
-        yield
+    while True:
+        with path.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LabBusy(
+                    f"lab {paths.runtime.name}: another command is acting on it", "wait for it to end, then try again"
+                ) from None
+            if not _is_still(path, lock.fileno()):
+                continue  # opened just before a `down` removed it: that lock would keep nobody out
+            yield
+            return
+
+
+def lock_file(paths: LabPaths) -> Path:
+    return paths.runtime.parent / f"{paths.runtime.name}.lock"
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def machine_error(lab: LiveLab, node: Node, text: str, tail: Sequence[str]) -> MachineError:
