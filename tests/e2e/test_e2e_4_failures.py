@@ -6,8 +6,8 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,14 +19,15 @@ from tests.e2e.labs import LabUnderTest
 BRICK = "/srv/brick/shared"
 BRICK_SUMS = f"cd {BRICK} && find . -name .glusterfs -prune -o -type f -print0 | sort -z | xargs -0 sha256sum"
 
-# Writes a file every 0.2 s, each to the disk before the next, until $1 seconds are over; prints how many files it wrote
-# and the longest that one took, in ms.
+# Writes a file every 0.2 s, each to the disk before the next, until the seconds are over; prints how many it wrote and
+# the longest that one took, in ms.
 WRITER = """
 mkdir -p /mnt/shared/written
 end=$((SECONDS + {seconds})) number=0 worst=0
 while ((SECONDS < end)); do
   began=${{EPOCHREALTIME/./}}
-  echo "file $((++number))" | dd of=/mnt/shared/written/$number conv=fsync status=none
+  number=$((number + 1))
+  echo "file $number" | dd of=/mnt/shared/written/$number conv=fsync status=none
   took=$(((${{EPOCHREALTIME/./}} - began) / 1000))
   ((took > worst)) && worst=$took
   sleep 0.2
@@ -36,17 +37,17 @@ echo $number $worst"""
 
 @pytest.mark.timeout(150, func_only=True)
 def test_writes_go_on_without_a_gluster_server_and_it_catches_up(lab: LabUnderTest) -> None:
-    said: list[str] = []
-    script = WRITER.format(seconds=14)
-    writer = threading.Thread(target=lambda: said.append(lab.run("worker1", script, timeout=60).stdout))
-    writer.start()
-    time.sleep(2)
-    lab.power_off(["gluster1"])
-    writer.join()
-    written, worst_ms = (int(word) for word in said[0].split())
+    with ThreadPoolExecutor() as pool:
+        writer = pool.submit(lab.run, "worker1", WRITER.format(seconds=12), timeout=60)
+        time.sleep(2)
+        lab.power_off(["gluster1"])
+        try:
+            said = writer.result().stdout
+        finally:
+            lab.live.machine("gluster1").power_on()
+    written, worst_ms = (int(word) for word in said.split())
     assert worst_ms < 12_000  # the client gives a silent server up after 5 s (network.ping-timeout)
     assert written > 10
-    lab.live.machine("gluster1").power_on()
     lab.live.wait_healthy(90)  # nothing left to heal is a part of it
     sums = lab.on_each(lab.names("gluster"), BRICK_SUMS)
     assert sums["gluster1"].count("./written/") == written
@@ -74,7 +75,7 @@ def test_after_a_power_cut_of_everything_the_same_lab_comes_up(lab: LabUnderTest
 @pytest.mark.timeout(120, func_only=True)
 def test_a_failover_test_that_is_interrupted_heals_the_lab(lab: LabUnderTest) -> None:
     with lab.start("failover-test", "--scenario", "holder-powered-off") as process:
-        _read_until(process, "holder-powered-off on", "powered-off on")
+        _read_until(process, "powered-off on lb")
         time.sleep(0.5)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(60) == 130
@@ -92,7 +93,7 @@ def test_each_scenario_is_measured_and_held(lab: LabUnderTest) -> None:
     for scenario in report["scenarios"]:
         (run,) = scenario["runs"]
         assert 0 < run["outage_ms"] < scenario["budget_ms"], run
-        assert run["writes"] is None or run["writes"]["lost"] == 0
+        assert run["writes"] is None or run["writes"]["lost"] == []
         assert Path(report["runs"], run["run"], "history.jsonl").is_file()
     assert not _probes()
     judged = json.loads(lab.cli("failover-test", "--judge", report["group"], "--json").stdout)
@@ -109,11 +110,11 @@ def _probes() -> list[str]:
     return [process for process in host_traces()["processes"] if "rackbox.probes" in process]
 
 
-def _read_until(process: subprocess.Popen[str], *wanted: str) -> None:
+def _read_until(process: subprocess.Popen[str], wanted: str) -> None:
     assert process.stderr is not None
     seen = []
     for line in process.stderr:
         seen.append(line)
-        if any(text in line for text in wanted):
+        if wanted in line:
             return
     raise AssertionError(f"ended before {wanted}: {''.join(seen)}")
