@@ -27,11 +27,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for tier in ("consumer", "e2e", "shell"):
             if f"/tests/{tier}/" in item.path.as_posix():
                 item.add_marker(tier)
+    items.sort(key=_turn)
     if config.getoption("--e2e") or config.getoption("-m"):
         return
     chosen = [item for item in items if not any(item.get_closest_marker(tier) for tier in ACTING_TIERS)]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
+
+
+def _turn(item: pytest.Item) -> int:
+    """The fast tiers first; consumer tests last, since they look into the box that the e2e tests build if need be."""
+    return next((turn for turn, tier in ((2, "consumer"), (1, "e2e")) if item.get_closest_marker(tier)), 0)
 
 
 @pytest.fixture(autouse=True)
