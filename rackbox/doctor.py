@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rackbox.capabilities import NOTES, check_python
+from rackbox.consoles import open_console
 from rackbox.errors import EXIT_COULD_NOT_RUN, EXIT_OK
-from rackbox.tools import Check, Release, find_release, find_user_home, how_to_fix, run_checks, run_probes
+from rackbox.tools import Check, Release, can_run, find_release, find_user_home, how_to_fix, run_checks, run_probes
 
 
 def command(provider: str, as_json: bool) -> int:
@@ -26,12 +27,8 @@ def command(provider: str, as_json: bool) -> int:
     if as_json:
         print(json.dumps(doctor_json(provider, release, checks, fixes), indent=2))
     else:
-        print_doctor(provider, release, checks, fixes, Console(highlight=False))
+        print_doctor(provider, release, checks, fixes, open_console())
     return EXIT_OK if can_run(checks) else EXIT_COULD_NOT_RUN
-
-
-def can_run(checks: Sequence[Check]) -> bool:
-    return all(check.ok for check in checks if check.required)
 
 
 def doctor_json(provider: str, release: Release, checks: Sequence[Check], fixes: Sequence[str]) -> dict[str, Any]:

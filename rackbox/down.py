@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from rackbox.consoles import open_console
 from rackbox.errors import EXIT_OK, LabError
 from rackbox.lab import LiveLab, lab_lock, lock_file, open_lab
 from rackbox.progress import Steps
@@ -17,7 +18,7 @@ from rackbox.up import open_vagrant
 
 def command(lab_file: Path, keep: bool) -> int:
     """0 whether or not there was anything to remove."""
-    console = Console(stderr=True, highlight=False)
+    console = open_console(stderr=True)
     lab = open_lab(lab_file)
     state = lab.state
     if state and state.lab_file != str(lab_file.resolve()):

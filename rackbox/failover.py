@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
 import rackbox
+from rackbox.consoles import open_console
 from rackbox.errors import EXIT_OK, LabError
 from rackbox.history import SCHEMA, JsonValue
 from rackbox.machine import Lab
@@ -64,7 +64,7 @@ def command(
         return _show_list(lab.topology, as_json, out)
     choose_scenarios(lab.topology, scenarios, repeat)
     lab.require_up()
-    chatter = Console(stderr=True, highlight=False)
+    chatter = open_console(stderr=True)
 
     def say(text: str) -> None:
         chatter.print(f"[dim]{datetime.now():%H:%M:%S}[/] {escape(text)}")
@@ -82,7 +82,7 @@ def _show(report: FailoverReport, as_json: bool, out: Path | None) -> int:
     if as_json or out is not None:
         write_json(report_json(report), out)
     if not as_json:
-        Console(highlight=False).print(render_report(report))
+        open_console().print(render_report(report))
     return report.exit_code
 
 
@@ -91,7 +91,7 @@ def _show_list(topology: Topology, as_json: bool, out: Path | None) -> int:
     if as_json or out is not None:
         write_json({"schema": SCHEMA, "scenarios": rows}, out)
     if not as_json:
-        Console(highlight=False).print(render_scenarios(rows))
+        open_console().print(render_scenarios(rows))
     return EXIT_OK
 
 

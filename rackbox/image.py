@@ -24,6 +24,7 @@ from rich.console import Console
 
 from rackbox import __version__
 from rackbox.box import Box, box_path, current_box, promote_box, sha256_of
+from rackbox.consoles import open_console
 from rackbox.errors import EXIT_OK, CommandFailed, LabBusy, LabError
 from rackbox.paths import PROJECT, Home
 from rackbox.run import run
@@ -37,7 +38,7 @@ ROOM_MIB = 3000
 
 def command(os_name: str, provider: str, if_changed: bool) -> int:
     """`invoke image`."""
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     build_image(find_user_home(), os_name, provider or "lxc", console, if_changed=if_changed)
     return EXIT_OK
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from rackbox.errors import LabBusy, LabError, MachineError
 from rackbox.health import Document, LabHealth, judge_lab
 from rackbox.load import load_lab
 from rackbox.paths import Home, LabPaths
-from rackbox.providers import Provider, open_provider
+from rackbox.providers import Provider, open_provider, prove_provider
 from rackbox.run import Result
 from rackbox.ssh import Connections
 from rackbox.state import LabState, load_state
@@ -126,13 +126,16 @@ class LiveLab:
         return document or None
 
 
-def open_lab(lab_file: Path, provider: str = "") -> LiveLab:
-    """The lab that a config describes. Its provider is the one it was booted with, else the one asked for."""
+def open_lab(lab_file: Path, provider: str = "", works: Callable[[str], bool] | None = None) -> LiveLab:
+    """The lab that a config describes. Its provider is the one it was booted with, else the one asked for; for `auto`
+    the first that ``works``, where that is asked."""
     config, topology = load_lab(lab_file)
     home = find_user_home()
     paths = home.lab(topology.lab)
     state = load_state(paths.state)
     name = state.provider if state and state.phase != "absent" else provider or config.provider
+    if works is not None:
+        name = prove_provider(name, works)
     return LiveLab(lab_file, topology, home, paths, open_provider(name))
 
 

@@ -19,6 +19,9 @@ Capability = tuple[str, bool, str]
 # A lab of hundreds of machines is summed up by role; --json has them all.
 ROWS_MAX = 60
 
+# Columns that are never split: what they hold is copied and searched for.
+WHOLE = ("name", "range", "address", "MAC", "management", "gateway", "client", "on the floating IP", "on this host")
+
 
 def plan_json(topology: Topology, capabilities: Sequence[Capability] = ()) -> dict[str, Any]:
     """The topology as plain data, stable within ``schema``: keys may be added, none is renamed or removed.
@@ -175,7 +178,13 @@ def _count_by_network(topology: Topology) -> dict[str, int]:
 def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", header_style="dim", overflow="fold")
+        table.add_column(
+            column,
+            justify="right" if column in right else "left",
+            header_style="dim",
+            overflow="fold",
+            no_wrap=column in WHOLE,
+        )
     return table
 
 

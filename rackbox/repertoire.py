@@ -45,7 +45,7 @@ def render_scenarios(rows: Sequence[Mapping[str, JsonValue]]) -> Table:
     """The table that ``--list`` prints."""
     table = Table(box=None, pad_edge=False)
     for column in ("scenario", "what happens", "judged by", "budget", ""):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column in ("scenario", "judged by", "budget"), overflow="fold")
     for row in rows:
         budget = f"{row['budget_ms']} ms" if row["budget_ms"] is not None else "–"
         cannot = f"not here: {row['cannot']}" if row["cannot"] else ""

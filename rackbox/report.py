@@ -125,10 +125,10 @@ def _outage_json(outage: Outage) -> dict[str, JsonValue]:
 def render_report(report: FailoverReport) -> RenderableType:
     """One screen: a table of scenarios, a line per run, and the verdict."""
     table = Table(title=f"failover test of lab {report.lab} ({report.provider})", title_justify="left")
-    table.add_column("scenario")
+    table.add_column("scenario", no_wrap=True, overflow="fold")
     for name in ("repeats", "p50 ms", "max ms", "± ms", "budget ms", "failed", "slow"):
         table.add_column(name, justify="right")
-    table.add_column("verdict")
+    table.add_column("verdict", no_wrap=True, overflow="fold")
     for scenario in report.scenarios:
         table.add_row(
             scenario.scenario,

@@ -12,12 +12,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
+from rackbox.consoles import open_console
 from rackbox.errors import EXIT_OK, LabError
 from rackbox.load import load_lab
 from rackbox.plan import plan_json, print_plan
-from rackbox.providers import open_provider
+from rackbox.providers import NoSuchProvider, open_provider
 
 if TYPE_CHECKING:
     from rackbox.lab import LiveLab
@@ -26,12 +25,17 @@ if TYPE_CHECKING:
 def plan_command(lab_file: Path, as_json: bool, out: Path | None) -> int:
     """Print the lab as tables, or as JSON; ``out`` gets the JSON in any case."""
     config, topology = load_lab(lab_file)
-    provider = open_provider(config.provider)
-    capabilities = [(item.name, item.available, item.note) for item in provider.capabilities]
+    try:
+        provider = open_provider(config.provider)
+    except NoSuchProvider as error:  # a plan is one all the same: the topology is every provider's
+        name, capabilities = config.provider, [("runs here", False, error.message.removeprefix("provider: "))]
+    else:
+        name = provider.name
+        capabilities = [(item.name, item.available, item.note) for item in provider.capabilities]
     if as_json or out is not None:
-        write_json({**plan_json(topology, capabilities), "provider": provider.name}, out)
+        write_json({**plan_json(topology, capabilities), "provider": name}, out)
     if not as_json:
-        print_plan(topology, Console(highlight=False), capabilities)
+        print_plan(topology, open_console(), capabilities)
     return EXIT_OK
 
 
@@ -50,16 +54,10 @@ def render_command(lab_file: Path, to: Path | None) -> int:
 
 def _render(lab: LiveLab, directory: Path) -> int:
     from rackbox.box import current_box
-    from rackbox.credentials import ensure_credentials
-    from rackbox.hooks import load_sources
-    from rackbox.render import VagrantTarget, render_lab, write_rendered
+    from rackbox.labfiles import render_files
+    from rackbox.render import write_rendered
 
-    box = current_box(lab.home.boxes, lab.topology.os, lab.provider.name)
-    name, version = (box.name, box.version) if box else (f"rackbox/{lab.topology.os}", "")
-    target = VagrantTarget(lab.provider.name, name, box_version=version, directory=directory)
-    lines = {node.name: lab.provider.vagrant_settings(lab.topology, node, lab.paths) for node in lab.topology.nodes}
-    credentials = ensure_credentials(lab.topology, lab.paths.secrets)
-    files = render_lab(lab.topology, credentials, lines, load_sources(), target)
+    files = render_files(lab, current_box(lab.home.boxes, lab.topology.os, lab.provider.name), directory)
     try:
         write_rendered(files, directory)
     except OSError as error:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from rackbox.consoles import open_console
 from rackbox.errors import EXIT_FAILED, EXIT_OK
 from rackbox.forwarding import read_forwards
 from rackbox.health import LabHealth, health_json
 from rackbox.lab import LiveLab, open_lab
+from rackbox.show import write_json
 
 
 def command(lab_file: Path, as_json: bool, out: Path | None) -> int:
@@ -21,13 +22,9 @@ def command(lab_file: Path, as_json: bool, out: Path | None) -> int:
     health = lab.read_health()
     if as_json or out:
         forwards = {name: f"127.0.0.1:{port}" for name, port in read_forwards(lab).items()}
-        text = json.dumps({**health_json(lab.topology, health), "forwards": forwards}, indent=2)
-        if out:
-            out.write_text(text + "\n")
-        else:
-            print(text)
-    else:
-        print_health(lab, health, Console(highlight=False))
+        write_json({**health_json(lab.topology, health), "forwards": forwards}, out)
+    if not as_json:
+        print_health(lab, health, open_console())
     return EXIT_OK if health.verdict == "healthy" else EXIT_FAILED
 
 
@@ -35,7 +32,7 @@ def print_health(lab: LiveLab, health: LabHealth, console: Console) -> None:
     """One screen: a line a machine, what is wrong below it, the verdict and the ways in."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("", "machine", "address", "state"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column in ("machine", "address"), overflow="fold")
     for node in health.nodes:
         mark = "[green]✓[/]" if node.healthy else "[red]✗[/]"
         table.add_row(mark, node.name, node.address, node.summary)

@@ -165,6 +165,15 @@ def run_checks(provider: str) -> list[Check]:
     return run_probes(CHECKS[provider])
 
 
+def can_run(checks: Iterable[Check]) -> bool:
+    return all(check.ok for check in checks if check.required)
+
+
+def works(provider: str) -> bool:
+    """Whether a provider runs here, found out by its checks."""
+    return can_run(run_checks(provider))
+
+
 def check_tools(provider: str) -> list[Check]:
     """The preflight: all checks of ``provider``; raises one ``MissingTool`` with all that fails and how to mend it."""
     checks = run_checks(provider)

@@ -16,20 +16,20 @@ from pathlib import Path
 from rich.console import Console
 
 from rackbox.box import Box, check_box, current_box
-from rackbox.credentials import ensure_credentials
+from rackbox.consoles import open_console
 from rackbox.errors import EXIT_FAILED, EXIT_OK, LabError
 from rackbox.follow import follow_provisioning
 from rackbox.forwarding import start_forwarders
 from rackbox.health import LabHealth
-from rackbox.hooks import load_sources
 from rackbox.image import build_image
 from rackbox.lab import LiveLab, lab_lock, open_lab
+from rackbox.labfiles import render_files
 from rackbox.progress import MachineBoard, Steps
-from rackbox.render import VagrantTarget, render_lab, write_rendered
+from rackbox.render import write_rendered
 from rackbox.state import LabState, save_state
 from rackbox.status import print_health
 from rackbox.templating import RenderedFile
-from rackbox.tools import check_tools
+from rackbox.tools import check_tools, works
 from rackbox.topology import Node
 from rackbox.vagrant_adapter import VagrantAdapter
 
@@ -40,8 +40,8 @@ PROVISION_TIMEOUT = 300.0
 
 def command(lab_file: Path, provider: str, resume: bool) -> int:
     """`invoke up`: 0 healthy, 1 not, 3 could not run."""
-    console = Console(stderr=True, highlight=False)
-    lab = open_lab(lab_file, provider)
+    console = open_console(stderr=True)
+    lab = open_lab(lab_file, provider, works)
     health = bring_up(lab, console, resume=resume)
     return EXIT_OK if health.verdict == "healthy" else EXIT_FAILED
 
@@ -53,7 +53,7 @@ def bring_up(lab: LiveLab, console: Console, *, resume: bool = False) -> LabHeal
         state = _check_state(lab)
         check_tools(lab.provider.name)
         box = _find_box(lab, console)
-        files = _render(lab, box)
+        files = render_files(lab, box, lab.paths.rendered)
         digests = _digests(lab, files)
         if state.phase == "up" and state.digests == digests and (health := _already_healthy(lab)):
             console.print(f"lab {lab.topology.lab} is up and healthy: nothing to do")
@@ -62,7 +62,7 @@ def bring_up(lab: LiveLab, console: Console, *, resume: bool = False) -> LabHeal
         with Steps(console).step("healthy"):
             lab.wait_healthy(HEALTHY_TIMEOUT)
         health = lab.read_health()
-    print_health(lab, health, Console(highlight=False, stderr=True))
+    print_health(lab, health, open_console(stderr=True))
     console.print(f"lab {lab.topology.lab} is up after {time.monotonic() - started:.1f} s")
     return health
 
@@ -182,13 +182,6 @@ def _find_box(lab: LiveLab, console: Console) -> Box:
         console.print(f"no box of {lab.topology.os} for {lab.provider.name} yet: building one")
         box = build_image(lab.home, lab.topology.os, lab.provider.name, console)
     return box
-
-
-def _render(lab: LiveLab, box: Box) -> dict[str, RenderedFile]:
-    credentials = ensure_credentials(lab.topology, lab.paths.secrets)
-    lines = {node.name: lab.provider.vagrant_settings(lab.topology, node, lab.paths) for node in lab.topology.nodes}
-    target = VagrantTarget(lab.provider.name, box.name, box_version=box.version, directory=lab.paths.rendered)
-    return render_lab(lab.topology, credentials, lines, load_sources(), target)
 
 
 def _digests(lab: LiveLab, files: Mapping[str, RenderedFile]) -> dict[str, str]:

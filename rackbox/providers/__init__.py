@@ -99,13 +99,28 @@ PROVIDERS: dict[str, Callable[[], Provider]] = {"lxc": _lxc}
 AUTO_ORDER = ("lxc",)
 """``provider: auto`` takes the first of these that works."""
 
+PLANNED = ("libvirt", "virtualbox")
+"""Names that a config may have and that nothing here can run yet: such a lab can be planned, not booted."""
+
+
+class NoSuchProvider(LabError):
+    """A provider that this release does not have."""
+
 
 def open_provider(name: str) -> Provider:
-    """The provider of that name, or for ``auto`` the first that works here."""
-    if name == "auto":
-        name = AUTO_ORDER[0]
-    try:
+    """The provider of that name; for ``auto`` the first in order, which ``prove_provider`` asks whether it works."""
+    name = AUTO_ORDER[0] if name == "auto" else name
+    if name in PROVIDERS:
         return PROVIDERS[name]()
-    except KeyError:
-        known = ", ".join(PROVIDERS)
-        raise LabError(f"provider: must be auto or one of {known}; got {name}") from None
+    hint = "set `provider: auto`, or boot it with --provider lxc"
+    if name in PLANNED:
+        raise NoSuchProvider(f"provider: {name} is not in this release; there is {', '.join(PROVIDERS)}", hint)
+    raise NoSuchProvider(f"provider: must be auto or one of {', '.join(PROVIDERS)}; got {name}", hint)
+
+
+def prove_provider(name: str, works: Callable[[str], bool], order: Sequence[str] = AUTO_ORDER) -> str:
+    """For ``auto`` the first of ``order`` that ``works``: asked, not assumed. When none does, the last of them: the
+    preflight that every `up` begins with says what it lacks (so the last is not asked twice)."""
+    if name != "auto":
+        return name
+    return next((candidate for candidate in order[:-1] if works(candidate)), order[-1])

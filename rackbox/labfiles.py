@@ -1,0 +1,23 @@
+"""Every file of a lab, as data: what its topology, its secrets, its provider and its box come to. Entry point:
+``render_files``; ``rackbox.render`` is the pure part, and writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rackbox.box import Box
+from rackbox.credentials import ensure_credentials
+from rackbox.hooks import load_sources
+from rackbox.lab import LiveLab
+from rackbox.render import VagrantTarget, render_lab
+from rackbox.templating import RenderedFile
+
+
+def render_files(lab: LiveLab, box: Box | None, directory: Path) -> dict[str, RenderedFile]:
+    """All files by their path below ``directory``. Secrets that the lab lacks are made; without a box, its name alone
+    stands in the Vagrantfile."""
+    name, version = (box.name, box.version) if box else (f"rackbox/{lab.topology.os}", "")
+    target = VagrantTarget(lab.provider.name, name, box_version=version, directory=directory)
+    lines = {node.name: lab.provider.vagrant_settings(lab.topology, node, lab.paths) for node in lab.topology.nodes}
+    credentials = ensure_credentials(lab.topology, lab.paths.secrets)
+    return render_lab(lab.topology, credentials, lines, load_sources(), target)
