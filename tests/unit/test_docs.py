@@ -24,13 +24,15 @@ from rackbox.durations import DURATION_PATTERN, SIZE_PATTERN
 from rackbox.health import health_json, judge_lab
 from rackbox.history import JsonValue
 from rackbox.load import load_lab, load_topology
+from rackbox.outage import Outage, Window
 from rackbox.paths import PROJECT
 from rackbox.plan import plan_json
+from rackbox.probes import PROBES
 from rackbox.program import RackboxProgram
 from rackbox.report import FailoverReport, report_json, run_json
 from rackbox.scenarios import SCENARIOS
 from rackbox.task import before_double_dash
-from rackbox.verdict import RunVerdict, judge_all
+from rackbox.verdict import ProbeMeasure, RunVerdict, WriteAudit, judge_all
 
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md"), *PROJECT.glob("p*/**/README.md")])
 REFERENCE = PROJECT / "docs" / "reference.md"
@@ -208,14 +210,16 @@ def test_every_history_record_is_in_the_reference() -> None:
 def test_every_json_field_is_in_the_reference() -> None:
     text = REFERENCE.read_text(encoding="utf-8").split("## JSON")[1].split("\n## ")[0]
     topology = load_topology(PROJECT / "config" / "default.yaml")
-    run = RunVerdict("r", "s", "unknown", ())
+    outage = Outage((Window(1.0, 2.0, 1.9, 3, 0.1),), 9, 3, 0, 1.0, 0.1)
+    writes = WriteAudit(9, (), ())
+    run = RunVerdict("r", "s", "held", (), measures=(ProbeMeasure("etcd-read", 0.02, outage),), writes=writes)
     documents: list[Any] = [
         plan_json(topology, [("a", True, "b")]),
         health_json(topology, judge_lab(topology, {})),
         report_json(FailoverReport("l", "p", "g", "r", (judge_all("s", [run]),))),
         run_json(run),
     ]
-    fields = {name for document in documents for name in keys_of(document)} - {*SCENARIOS}
+    fields = {name for document in documents for name in keys_of(document)} - {*SCENARIOS, *PROBES}
     assert sorted(name for name in fields if f"`{name}`" not in text) == []
 
 
