@@ -125,6 +125,21 @@ def test_the_own_name_is_known_without_dns(tmp_path: Path) -> None:
     ]
 
 
+def test_a_machine_that_left_the_lab_takes_its_lease_along(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "gateway")
+    config = (guest.root / "etc/dnsmasq.d/rackbox.conf").read_text()
+    known = next(line for line in config.splitlines() if line.startswith("dhcp-host="))
+    mac, address, name = known.removeprefix("dhcp-host=").split(",")[:3]
+    leases = guest.root / "var/lib/misc/dnsmasq.leases"
+    leases.parent.mkdir(parents=True)
+    stays = f"1800000000 {mac} {address} {name} ff:00\n"
+    leases.write_text(f"1800000000 02:00:00:00:00:99 192.168.2.140 worker9 *\n{stays}")
+    assert guest.hook("gateway/20-serve-names-and-leases.sh").returncode == 0
+    assert leases.read_text() == stays
+    asked = [line for line in guest.changes() if line.endswith("dnsmasq.service")]
+    assert asked == ["systemctl stop dnsmasq.service", "systemctl restart dnsmasq.service"]
+
+
 def test_no_lease_is_asked_for_again_and_then_said(tmp_path: Path) -> None:
     guest = FakeGuest(tmp_path, "worker1")
     guest.fake("ip", "")
