@@ -36,9 +36,9 @@ def left_behind(before: Traces, name: str) -> dict[str, list[str]]:
     return {kind: found for kind, found in new.items() if found}
 
 
-def other_labs(name: str) -> list[str]:
-    """Labs of this computer besides those whose name begins with ``name``."""
-    return sorted(lab for lab in _listing(Path("/run/netns")) if not lab.startswith(f"rackbox-{name}"))
+def other_labs(traces: Traces, name: str) -> list[str]:
+    """Labs that were there besides those whose name begins with ``name``."""
+    return sorted(t for t in traces["namespaces"] if t.startswith("rackbox-") and not t.startswith(f"rackbox-{name}"))
 
 
 def _listing(directory: Path) -> frozenset[str]:
