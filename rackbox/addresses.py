@@ -107,7 +107,7 @@ def client_network(config: Config) -> str:
     if config.client_network is not None:
         return config.client_network
     home = ROLE_FACTS["lb"].network_of(config)
-    return home if config.nodes.lb is not None and home in config.networks else next(iter(config.networks), "")
+    return home if config.nodes.of("lb") is not None and home in config.networks else next(iter(config.networks), "")
 
 
 def place_machines(config: Config) -> tuple[Placement, list[Problem]]:
@@ -152,7 +152,7 @@ def _place_fixed(
 def _place_floating_ip(config: Config, segments: Mapping[str, Segment], problems: list[Problem]) -> IPv4Address | None:
     lb = ROLE_FACTS["lb"]
     segment = segments.get(lb.network_of(config))
-    if segment is None or lb.count_of(config.nodes.lb) == 0:
+    if segment is None or lb.count_of(config.nodes.of("lb")) == 0:
         return None
     wished = config.balancer.floating_ip
     address = wished or segment.cidr.network_address + FLOATING_IP_OFFSET

@@ -143,7 +143,7 @@ def _names(config: Config) -> Found:
             if name in owners:
                 yield path, f"must be unique; {name} is {owners[name]} already; got {name}"
             owners.setdefault(name, f"a {facts.role}" if facts.role != "lb" else "an lb")
-    if config.nodes.lb is None:
+    if config.nodes.of("lb") is None:
         return
     vip = config.balancer.name
     if vip in owners:
@@ -160,7 +160,7 @@ def _load_balancer(config: Config) -> Found:
     balancer = config.load_balancer
     if balancer is None:
         return
-    if ROLE_FACTS["lb"].count_of(config.nodes.lb) == 0:
+    if ROLE_FACTS["lb"].count_of(config.nodes.of("lb")) == 0:
         yield ("load_balancer",), "must come with two machines to run on (nodes.lb); got none"
     if balancer.stats_port in PORTS_TAKEN:
         taken = PORTS_TAKEN[balancer.stats_port]
@@ -206,7 +206,7 @@ def _host_port(here: KeyPath, service: ServiceConfig, taken: dict[int, str]) -> 
 
 
 def _storage(config: Config) -> Found:
-    if config.gluster is not None and ROLE_FACTS["gluster"].count_of(config.nodes.gluster) == 0:
+    if config.gluster is not None and ROLE_FACTS["gluster"].count_of(config.nodes.of("gluster")) == 0:
         yield ("gluster",), "must come with machines to run on (nodes.gluster); got none"
 
 

@@ -11,9 +11,9 @@ import json
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, create_model, model_validator
 
 from rackbox.checks import check_without_networks
 from rackbox.config_errors import explain, without_bad_keys
@@ -33,6 +33,7 @@ from rackbox.fields import (
     size_between,
     whole,
 )
+from rackbox.roles import ROLES
 from rackbox.topology import CheckType, Role, plan_topology
 from rackbox.yamlfile import KeyPath, YamlFile, dotted, load_yaml
 
@@ -123,12 +124,6 @@ class RoleNodes(Section):
 class Nodes(Section):
     """Which roles there are. A role that is not named is not in the lab."""
 
-    gateway: RoleNodes | None = key(None, "DHCP, DNS, NAT and routes of the lab: exactly one, always.")
-    lb: RoleNodes | None = key(None, "Load balancers: a pair that shares the floating IP.")
-    master: RoleNodes | None = key(None, "etcd and, later, the Kubernetes control plane: an odd number.")
-    gluster: RoleNodes | None = key(None, "Storage: a multiple of three.")
-    worker: RoleNodes | None = key(None, "Where the containers run.")
-
     @model_validator(mode="before")
     @classmethod
     def _named_is_wanted(cls, value: Any) -> Any:
@@ -140,6 +135,17 @@ class Nodes(Section):
     def of(self, role: Role) -> RoleNodes | None:
         found: RoleNodes | None = getattr(self, role)
         return found
+
+
+if TYPE_CHECKING:
+    NodesByRole = Nodes
+else:  # one key for each role there is
+    NodesByRole = create_model(
+        "Nodes",
+        __base__=Nodes,
+        __doc__=Nodes.__doc__,
+        **{facts.role: (RoleNodes | None, key(None, facts.summary)) for facts in ROLES},
+    )
 
 
 class Corosync(Section):
@@ -169,7 +175,9 @@ class CheckConfig(Section):
 class ServiceConfig(Section):
     name: DnsLabel = Field(description="Its name; <name>.<domain> stands for the floating IP.")
     port: Annotated[int, PORT] = Field(description="The port on the floating IP.")
-    backend: Annotated[Role, choice("master", "gluster", "worker")] = Field(description="The role that serves it.")
+    backend: Annotated[Role, choice(*(facts.role for facts in ROLES if facts.balanced))] = Field(
+        description="The role that serves it."
+    )
     backend_port: Annotated[int | None, PORT.optional()] = key(None, "The port on the machines. Default: the same.")
     check: CheckConfig = key({}, "How a backend shows that it is well.")
     # On a lab's network a connection stands within a millisecond or not at all; short, so that the next one is tried.
@@ -245,7 +253,7 @@ class Config(Section):
     client_network: OptionalNetworkName = key(
         None, "The one network on which clients stand (at its first address). Default: the balancers', else the first."
     )
-    nodes: Nodes = Field(description="The machines, by role.")
+    nodes: NodesByRole = Field(description="The machines, by role.")
     load_balancer: LoadBalancerConfig | None = key(None, "The balancer pair, its floating IP and services.")
     gluster: Gluster | None = key(None, "The storage that workers share.")
     failover: FailoverConfig = key({}, "How failures are measured and judged.")
@@ -267,11 +275,11 @@ class Config(Section):
     @property
     def services(self) -> tuple[ServiceConfig, ...]:
         """What is balanced: as written, else etcd where there are masters. None without balancers."""
-        if self.nodes.lb is None or self.nodes.lb.count == 0:
+        if self.nodes.of("lb") is None or self.nodes.of("lb").count == 0:
             return ()
         if self.load_balancer is not None and self.load_balancer.services is not None:
             return self.load_balancer.services
-        has_masters = self.nodes.master is not None and self.nodes.master.count != 0
+        has_masters = self.nodes.of("master") is not None and self.nodes.of("master").count != 0
         return (ServiceConfig.model_validate(ETCD),) if has_masters else ()
 
     def is_written(self, path: KeyPath) -> bool:

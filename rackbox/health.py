@@ -110,7 +110,7 @@ def _judge_node(topology: Topology, node: Node, document: Document | None) -> No
             problems.append(f"{nic.network}: must hold the lease {nic.address}; has {lease or 'none'}")
         if not nic.dhcp and str(nic.address) not in document["addresses"]:
             problems.append(f"{nic.network}: must have the address {nic.address}")
-    summary, more = _ROLES[node.role](topology, document["role"])
+    summary, more = _ROLES.get(node.role, _plain)(topology, document["role"])
     return NodeHealth(node.name, node.role, str(node.address), summary, (*problems, *more))
 
 
@@ -168,6 +168,11 @@ def _worker(topology: Topology, role: Document) -> tuple[str, list[str]]:
     if topology.gluster_volume and topology.by_role("gluster") and not mounted:
         problems.append(f"{topology.gluster_mount} is not mounted")
     return "containerd" + (", shared volume mounted" if mounted else ""), problems
+
+
+def _plain(topology: Topology, role: Document) -> tuple[str, list[str]]:
+    """A role of which only its units and addresses are judged."""
+    return "up", []
 
 
 _ROLES: dict[str, Callable[[Topology, Document], tuple[str, list[str]]]] = {

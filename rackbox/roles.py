@@ -1,7 +1,8 @@
 """The roles a machine can have, as data: how many, where, how big, and what is kept on volumes of their own.
 
-Everything that a role has by default is said here once. A new role is one more entry (and its key in
-``config.Nodes``, its hooks in ``provision/<role>/``). Imports nothing of rackbox at run time.
+Everything that a role has by default is said here once; the config's keys, the plan and the health check follow. A new
+role is one more entry here and a directory of hooks, ``provision/<role>/`` (and its packages in the boxes' var files).
+Imports nothing of rackbox at run time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rackbox.config import Config, RoleNodes
-    from rackbox.topology import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,10 @@ class DefaultVolume:
 @dataclass(frozen=True, slots=True)
 class RoleFacts:
     """``network`` is where the role stands unless told otherwise ("" = on every network); its first machine has the
-    network's address + ``offset``. ``rule`` says in words which counts ``allows`` lets pass."""
+    network's address + ``offset``. ``rule`` says in words which counts ``allows`` lets pass. ``summary`` is what its
+    key in a config is for. ``balanced``: the floating IP may have services whose backends are these machines."""
 
-    role: Role
+    role: str
     count: int
     network: str
     offset: int
@@ -35,6 +36,8 @@ class RoleFacts:
     memory_mib: int
     rule: str
     allows: Callable[[int], bool]
+    summary: str
+    balanced: bool = False
     volumes: tuple[DefaultVolume, ...] = ()
 
     def count_of(self, nodes: RoleNodes | None) -> int:
@@ -70,6 +73,7 @@ ROLES: tuple[RoleFacts, ...] = (
         memory_mib=384,
         rule="exactly 1 (DHCP, DNS and NAT of the whole lab)",
         allows=lambda count: count == 1,
+        summary="DHCP, DNS, NAT and routes of the lab: exactly one, always.",
     ),
     RoleFacts(
         role="lb",
@@ -80,6 +84,7 @@ ROLES: tuple[RoleFacts, ...] = (
         memory_mib=512,
         rule="exactly 2 (they are a pair; or leave the role out)",
         allows=lambda count: count in (0, 2),
+        summary="Load balancers: a pair that shares the floating IP.",
     ),
     RoleFacts(
         role="master",
@@ -90,6 +95,8 @@ ROLES: tuple[RoleFacts, ...] = (
         memory_mib=2048,
         rule="odd for etcd (1, 3, 5, …: an even member adds no failure that it survives)",
         allows=lambda count: count == 0 or count % 2 == 1,
+        summary="etcd and, later, the Kubernetes control plane: an odd number.",
+        balanced=True,
         volumes=(DefaultVolume("etcd", "/var/lib/etcd", 2048),),
     ),
     RoleFacts(
@@ -101,6 +108,8 @@ ROLES: tuple[RoleFacts, ...] = (
         memory_mib=512,
         rule="a multiple of 3 (each file is kept three times)",
         allows=lambda count: count % 3 == 0,
+        summary="Storage: a multiple of three.",
+        balanced=True,
         volumes=(DefaultVolume("brick", "/srv/brick", 4096),),
     ),
     RoleFacts(
@@ -112,6 +121,8 @@ ROLES: tuple[RoleFacts, ...] = (
         memory_mib=2048,
         rule="0 or more",
         allows=lambda count: True,
+        summary="Where the containers run.",
+        balanced=True,
         volumes=(DefaultVolume("containerd", "/var/lib/containerd", 8192),),
     ),
 )

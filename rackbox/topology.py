@@ -19,7 +19,8 @@ from rackbox.roles import ROLE_FACTS, ROLES, RoleFacts
 if TYPE_CHECKING:
     from rackbox.config import Config, ServiceConfig
 
-Role = Literal["gateway", "lb", "master", "worker", "gluster"]
+Role = str
+"""A name in ``roles.ROLES``."""
 NetworkKind = Literal["lab", "management", "wan"]
 CheckType = Literal["tcp", "https"]
 
