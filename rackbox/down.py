@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 from rich.console import Console
 
 from rackbox.consoles import open_console
-from rackbox.errors import EXIT_OK, LabError
-from rackbox.lab import LiveLab, lab_lock, lock_file, open_lab
+from rackbox.errors import EXIT_OK, ConfigError, LabError
+from rackbox.lab import LiveLab, lab_lock, lock_file, open_booted_lab, open_lab
+from rackbox.load import load_topology
 from rackbox.progress import Steps
 from rackbox.state import save_state
 from rackbox.up import open_vagrant
@@ -19,14 +21,26 @@ from rackbox.up import open_vagrant
 def command(lab_file: Path, keep: bool) -> int:
     """0 whether or not there was anything to remove."""
     console = open_console(stderr=True)
+    tear_down(_find_lab(lab_file, console), console, keep=keep)
+    return EXIT_OK
+
+
+def _find_lab(lab_file: Path, console: Console) -> LiveLab:
+    """The lab that `up` made from this file: as it was then, whatever has become of the file since."""
+    if lab := open_booted_lab(lab_file):
+        try:
+            now = load_topology(lab_file).lab
+        except ConfigError:
+            now = ""
+        if now != lab.topology.lab:
+            console.print(f"lab {lab.topology.lab} was made from this file as it was then", soft_wrap=True)
+        return lab
     lab = open_lab(lab_file)
     state = lab.state
     if state and state.lab_file != str(lab_file.resolve()):
-        raise LabError(
-            f"lab {lab.topology.lab} was made from {state.lab_file}; got {lab_file}", "take it down with that file"
-        )
-    tear_down(lab, console, keep=keep)
-    return EXIT_OK
+        hint = f"take it down with `invoke down --lab {shlex.quote(state.lab_file)}`; the file need not be there"
+        raise LabError(f"lab {lab.topology.lab} was made from {state.lab_file}; got {lab_file}", hint)
+    return lab
 
 
 def tear_down(lab: LiveLab, console: Console, *, keep: bool = False) -> None:
@@ -35,10 +49,13 @@ def tear_down(lab: LiveLab, console: Console, *, keep: bool = False) -> None:
     The histories of failover tests are results, not parts of the lab: they stay in any case.
     """
     steps = Steps(console)
+    lab.check_home()
+    if not _is_there(lab) and not lock_file(lab.paths).exists():
+        console.print(f"lab {lab.topology.lab} is not there: nothing to do")
+        return
     with lab_lock(lab.paths):
         existing = lab.provider.existing(lab.topology, lab.paths)
-        there = lab.paths.root.exists() or lab.provider.is_prepared(lab.topology, lab.paths)
-        if not there:
+        if not _is_there(lab):
             console.print(f"lab {lab.topology.lab} is not there: nothing to do")
             lock_file(lab.paths).unlink(missing_ok=True)
             return
@@ -57,6 +74,11 @@ def tear_down(lab: LiveLab, console: Console, *, keep: bool = False) -> None:
         elif not keep:
             shutil.rmtree(lab.paths.root, ignore_errors=False)
         lock_file(lab.paths).unlink(missing_ok=True)
+
+
+def _is_there(lab: LiveLab) -> bool:
+    paths = lab.paths
+    return paths.root.exists() or paths.runtime.exists() or lab.provider.is_prepared(lab.topology, paths)
 
 
 def _power_off(lab: LiveLab) -> None:

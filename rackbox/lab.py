@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from rackbox.errors import LabBusy, LabError, MachineError
 from rackbox.health import Document, LabHealth, judge_lab
-from rackbox.load import load_lab
+from rackbox.load import load_lab, load_topology
 from rackbox.paths import Home, LabPaths
 from rackbox.providers import Provider, open_provider, prove_provider
 from rackbox.run import Result
@@ -114,8 +115,30 @@ class LiveLab:
         return self.topology.node(name)
 
     def require_up(self) -> None:
+        self.check_home()
         if not self.provider.is_prepared(self.topology, self.paths):
             raise LabError(f"lab {self.topology.lab} is not up", f"boot it with `invoke up --lab {self.file}`")
+
+    def check_home(self) -> None:
+        """Raise when the lab of that name is up with another RACKBOX_HOME: its secrets and disks are there."""
+        try:
+            booted = self.paths.home.read_text().strip()
+        except FileNotFoundError:
+            return
+        if booted != str(self.home.data) and self.provider.is_prepared(self.topology, self.paths):
+            raise LabError(
+                f"lab {self.topology.lab} is up with RACKBOX_HOME={booted}; here it is {self.home.data}",
+                f"set RACKBOX_HOME={shlex.quote(booted)}, or give this lab another `name:`",
+            )
+
+    def keep_origin(self) -> None:
+        """Note what the lab is booted from, for the commands that come later."""
+        self.paths.home.parent.mkdir(parents=True, exist_ok=True)
+        self.paths.home.write_text(f"{self.home.data}\n")
+        self.paths.booted.parent.mkdir(parents=True, exist_ok=True)
+        part = self.paths.booted.with_suffix(".part")
+        part.write_bytes(self.file.read_bytes())
+        part.replace(self.paths.booted)
 
     def _read_document(self, node: Node) -> Document | None:
         try:
@@ -137,6 +160,18 @@ def open_lab(lab_file: Path, provider: str = "", works: Callable[[str], bool] | 
     if works is not None:
         name = prove_provider(name, works)
     return LiveLab(lab_file, topology, home, paths, open_provider(name))
+
+
+def open_booted_lab(lab_file: Path) -> LiveLab | None:
+    """The lab that `up` made from this file, as it was then, even if the file is gone, broken or names another lab
+    now; None where there is none."""
+    home = find_user_home()
+    for root in sorted(home.labs.glob("*/")):
+        paths = home.lab(root.name)
+        state = load_state(paths.state)
+        if state and state.lab_file == str(lab_file.resolve()) and paths.booted.exists():
+            return LiveLab(lab_file, load_topology(paths.booted), home, paths, open_provider(state.provider))
+    return None
 
 
 @contextmanager

@@ -29,8 +29,12 @@ class Home:
         """VAGRANT_HOME: ours alone, so the user's own boxes and plugins are never touched."""
         return self.data / "vagrant"
 
+    @property
+    def labs(self) -> Path:
+        return self.data / "labs"
+
     def lab(self, name: str) -> LabPaths:
-        return LabPaths(self.data / "labs" / name, self.runtime / name, self.data / "runs" / name)
+        return LabPaths(self.labs / name, self.runtime / name, self.data / "runs" / name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,16 @@ class LabPaths:
     @property
     def state(self) -> Path:
         return self.root / "lab.json"
+
+    @property
+    def booted(self) -> Path:
+        """A copy of the lab's YAML as of its last `up`: `down` works whatever has become of the file."""
+        return self.root / "lab.yaml"
+
+    @property
+    def home(self) -> Path:
+        """Names the RACKBOX_HOME that the lab was booted with, for whoever comes with another."""
+        return self.runtime / "home"
 
     @property
     def secrets(self) -> Path:

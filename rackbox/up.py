@@ -24,6 +24,7 @@ from rackbox.health import LabHealth
 from rackbox.image import build_image
 from rackbox.lab import LiveLab, lab_lock, open_lab
 from rackbox.labfiles import render_files
+from rackbox.locks import hold_lock
 from rackbox.progress import MachineBoard, Steps
 from rackbox.render import write_rendered
 from rackbox.state import LabState, save_state
@@ -49,9 +50,10 @@ def command(lab_file: Path, provider: str, resume: bool) -> int:
 def bring_up(lab: LiveLab, console: Console, *, resume: bool = False) -> LabHealth:
     """Boot what is not running, change what has changed, and wait until the whole is healthy."""
     started = time.monotonic()
+    check_tools(lab.provider.name)
     with lab_lock(lab.paths):
+        lab.check_home()
         state = _check_state(lab)
-        check_tools(lab.provider.name)
         box = _find_box(lab, console)
         files = render_files(lab, box, lab.paths.rendered)
         digests = _digests(lab, files)
@@ -78,6 +80,7 @@ def _boot(
 ) -> None:
     steps = Steps(console)
     vagrant = open_vagrant(lab)
+    lab.keep_origin()
     save_state(lab.paths.state, state.with_(phase="starting"))
     with steps.step("networks made"):
         lab.provider.prepare(lab.topology, lab.paths)
@@ -87,10 +90,7 @@ def _boot(
             _remove_machines(lab, vagrant, gone)
     with steps.step("files written"):
         write_rendered(files, lab.paths.rendered)
-    if not vagrant.has_box(box.name, box.version):
-        with steps.step(f"box {box.name} {box.version} installed"):
-            check_box(box)
-            vagrant.add_box(box.name, lab.home.boxes / box.os / "metadata.json")
+    _install_box(lab, box, vagrant, steps)
     anew = [node.name for node in lab.topology.nodes if node.name in existing and node.name in state.failed]
     if anew and not resume:
         with steps.step(f"removed {', '.join(anew)}, to be made anew"):
@@ -113,6 +113,17 @@ def _boot(
         raise
     pid = start_forwarders(lab, state.forward_pid)
     save_state(lab.paths.state, state.with_(phase="up", digests=dict(digests), failed=(), forward_pid=pid))
+
+
+def _install_box(lab: LiveLab, box: Box, vagrant: VagrantAdapter, steps: Steps) -> None:
+    """Have Vagrant install the box, unless it has. One lab at a time: installing begins with removing."""
+    installed = vagrant.box_directory(box.name, box.version)
+    with hold_lock(lab.home.vagrant / "boxes.lock"):
+        if vagrant.has_box(box.name, box.version) and lab.provider.is_box_whole(box, installed):
+            return
+        with steps.step(f"box {box.name} {box.version} installed"):
+            check_box(box)
+            vagrant.add_box(box.name, lab.home.boxes / box.os / "metadata.json")
 
 
 def _start_machines(

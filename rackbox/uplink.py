@@ -13,7 +13,6 @@ What the computer was before is kept in ``<runtime>/uplinks/`` until the last up
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from rackbox.errors import LabError
+from rackbox.locks import hold_lock
 from rackbox.place import Place, enter_argv
 from rackbox.run import run
 from rackbox.topology import WAN, Topology
@@ -203,7 +203,5 @@ def _taken(topology: Topology) -> list[IPv4Network]:
 def _records(place: Place) -> Iterator[Path]:
     """The directory of all labs' uplinks, held against other labs' `up` and `down`."""
     records = place.runtime.parent / "uplinks"
-    records.mkdir(parents=True, exist_ok=True)
-    with (records / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with hold_lock(records / "lock"):
         yield records

@@ -35,6 +35,7 @@ class _BoundedVagrant(vagrant.Vagrant):
         self.wrap = wrap
         self.log = log
         self.timeout = OTHER_TIMEOUT
+        self.pid_file = root / "vagrant.pid"
         self.process: subprocess.Popen[bytes] | None = None
 
     def _make_vagrant_command(self, args: Sequence[str | None]) -> list[str]:
@@ -42,6 +43,7 @@ class _BoundedVagrant(vagrant.Vagrant):
 
     def _call_vagrant_command(self, args: Sequence[str | None]) -> None:
         command = self._make_vagrant_command(args)
+        self._end_stray()
         with self.log.open("ab") as stream:
             start = stream.tell()
             stream.write(f"$ vagrant {' '.join(arg for arg in args if arg)}\n".encode())
@@ -60,6 +62,7 @@ class _BoundedVagrant(vagrant.Vagrant):
                 )
             except FileNotFoundError as error:
                 raise MissingTool(f"{command[0]}: not found", "run `./lab doctor`") from error
+            self.pid_file.write_text(str(self.process.pid))
             try:
                 code = self.process.wait(self.timeout)
             except subprocess.TimeoutExpired as error:
@@ -71,9 +74,17 @@ class _BoundedVagrant(vagrant.Vagrant):
                 raise
             finally:
                 self.process = None
+                self.pid_file.unlink(missing_ok=True)
         if code != 0:
             result = Result(tuple(command), code, _read_from(self.log, start), "", 0.0)
             raise CommandFailed(describe(result, self.log))
+
+    def _end_stray(self) -> None:
+        """End a vagrant whose caller was killed: it works on, and holds Vagrant's locks on the machines."""
+        with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
+            pid = int(self.pid_file.read_text())
+            if b"vagrant" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.killpg(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End a vagrant that is under way: first as Ctrl-C would, then for good."""
@@ -128,8 +139,11 @@ class VagrantAdapter:
 
     def has_box(self, name: str, version: str) -> bool:
         """Whether Vagrant has that version installed. Its directory says so at once, `vagrant box list` in a second."""
-        installed = self._boxes / name.replace("/", "-VAGRANTSLASH-") / version / self._provider
-        return (installed / "metadata.json").exists()
+        return (self.box_directory(name, version) / "metadata.json").exists()
+
+    def box_directory(self, name: str, version: str) -> Path:
+        """Where Vagrant keeps an installed box, unpacked."""
+        return self._boxes / name.replace("/", "-VAGRANTSLASH-") / version / self._provider
 
     def stop(self) -> None:
         """End a call that is under way in another thread (Ctrl-C)."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from rackbox.box import Box
 from rackbox.errors import LabError
 from rackbox.paths import LabPaths
 from rackbox.templating import VagrantSetting
@@ -68,6 +69,11 @@ class Provider(Protocol):
         ...
 
     def running(self, topology: Topology, paths: LabPaths) -> frozenset[str]: ...
+
+    def is_box_whole(self, box: Box, installed: Path) -> bool:
+        """Whether a box, as Vagrant has it installed, can be booted from; False: it is to be installed again. Raises
+        ``LabError`` where that would take the ground from under machines that run."""
+        ...
 
     def before_boot(self, node: Node, paths: LabPaths) -> None:
         """Put right what Vagrant's provider leaves behind on a machine that is stopped."""

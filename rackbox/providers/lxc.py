@@ -6,13 +6,17 @@ NICs, mounts and names are given as plain LXC settings. Pulling the power and pu
 
 from __future__ import annotations
 
+import os
 import platform
 import re
+import shlex
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from rackbox.box import Box
 from rackbox.cgroups import host_view
-from rackbox.errors import MissingTool
+from rackbox.errors import LabError, MissingTool
 from rackbox.limits import raise_limits, restore_limits
 from rackbox.paths import LabPaths
 from rackbox.place import NETNS_DIR, Place, add_bridge, add_route, enter_argv, make_place, remove_place
@@ -23,6 +27,9 @@ from rackbox.topology import Node, Topology
 from rackbox.uplink import add_uplink, remove_uplink
 
 ISOLATE_PORT = Path(__file__).parent / "lxc_files" / "isolate-port"
+ARCHIVE = "rootfs.tar.zst"
+TREE = ("etc/os-release", "sbin/init", "usr/bin/cloud-init", "usr/lib/systemd/systemd", "var/lib/dpkg/status")
+"""What is looked for in a box's tree, which the first machine's making unpacks and all machines stand on."""
 SEED = "var/lib/cloud/seed/nocloud"
 RUNTIME = Path("/run/rackbox")
 LIMITS = RUNTIME / "limits-before.json"
@@ -116,6 +123,23 @@ class LxcProvider:
             return frozenset()
         listing = run(enter_argv(_place(topology), ["lxc-ls", "--running", "-1"]), timeout=20)
         return frozenset(listing.stdout.split())
+
+    def is_box_whole(self, box: Box, installed: Path) -> bool:
+        tree = installed / "tree"
+        if tree.is_dir():
+            lacking = [name for name in TREE if not os.path.lexists(tree / name)]
+            if not lacking:
+                return True
+            raise LabError(
+                f"{tree}: damaged, lacks {', '.join(lacking)}; every machine of this box stands on it",
+                f"take down all labs, then remove {shlex.quote(str(installed))}: the next `up` installs it again",
+            )
+        try:
+            with tarfile.open(box.path) as archive:
+                whole = archive.getmember(ARCHIVE).size
+            return (installed / ARCHIVE).stat().st_size == whole
+        except (OSError, KeyError, tarfile.TarError):
+            return False
 
     def before_boot(self, node: Node, paths: LabPaths) -> None:
         """vagrant-lxc means to cut its old block out of the config before each start, but writes the shorter text over
