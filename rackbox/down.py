@@ -38,7 +38,7 @@ def _find_lab(lab_file: Path, console: Console) -> LiveLab:
     lab = open_lab(lab_file)
     state = lab.state
     if state and state.lab_file != str(lab_file.resolve()):
-        hint = f"take it down with `invoke down --lab {shlex.quote(state.lab_file)}`; the file need not be there"
+        hint = f"take it down with `./lab down --lab {shlex.quote(state.lab_file)}`; the file need not be there"
         raise LabError(f"lab {lab.topology.lab} was made from {state.lab_file}; got {lab_file}", hint)
     return lab
 
@@ -49,7 +49,7 @@ def tear_down(lab: LiveLab, console: Console, *, keep: bool = False) -> None:
     The histories of failover tests are results, not parts of the lab: they stay in any case.
     """
     steps = Steps(console)
-    lab.check_home()
+    lab.check_access()
     if not _is_there(lab) and not lock_file(lab.paths).exists():
         console.print(f"lab {lab.topology.lab} is not there: nothing to do")
         return

@@ -115,17 +115,22 @@ class LiveLab:
         return self.topology.node(name)
 
     def require_up(self) -> None:
-        self.check_home()
+        self.check_access()
         if not self.provider.is_prepared(self.topology, self.paths):
-            raise LabError(f"lab {self.topology.lab} is not up", f"boot it with `invoke up --lab {self.file}`")
+            raise LabError(f"lab {self.topology.lab} is not up", f"boot it with `./lab up --lab {self.file}`")
 
-    def check_home(self) -> None:
-        """Raise when the lab of that name is up with another RACKBOX_HOME: its secrets and disks are there."""
+    def check_access(self) -> None:
+        """Raise when the lab of that name is up and not ours to reach into: it needs root, or is up with another
+        RACKBOX_HOME, where its secrets and disks are."""
+        if not self.provider.is_prepared(self.topology, self.paths):
+            return
+        if self.provider.needs_root and os.geteuid() != 0:
+            raise LabError(f"lab {self.topology.lab} is up; to reach into it needs root", "run the command as root")
         try:
             booted = self.paths.home.read_text().strip()
         except FileNotFoundError:
             return
-        if booted != str(self.home.data) and self.provider.is_prepared(self.topology, self.paths):
+        if booted != str(self.home.data):
             raise LabError(
                 f"lab {self.topology.lab} is up with RACKBOX_HOME={booted}; here it is {self.home.data}",
                 f"set RACKBOX_HOME={shlex.quote(booted)}, or give this lab another `name:`",
@@ -210,5 +215,5 @@ def machine_error(lab: LiveLab, node: Node, text: str, tail: Sequence[str]) -> M
     lines = list(tail) or lab.provider.console_tail(node, lab.paths, 15)
     return MachineError(
         "\n".join([f"{node.name}: {text}", *(f"  | {line}" for line in lines)]),
-        f"look inside with `invoke ssh {node.name}`, then go on with `invoke up --resume`",
+        f"look inside with `./lab ssh {node.name}`, then go on with `./lab up --resume`",
     )

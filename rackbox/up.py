@@ -52,7 +52,7 @@ def bring_up(lab: LiveLab, console: Console, *, resume: bool = False) -> LabHeal
     started = time.monotonic()
     check_tools(lab.provider.name)
     with lab_lock(lab.paths):
-        lab.check_home()
+        lab.check_access()
         state = _check_state(lab)
         box = _find_box(lab, console)
         files = render_files(lab, box, lab.paths.rendered)

@@ -35,6 +35,11 @@ class Provider(Protocol):
     def name(self) -> str: ...
 
     @property
+    def needs_root(self) -> bool:
+        """Whether only root can act on its machines, or talk to them."""
+        ...
+
+    @property
     def capabilities(self) -> tuple[Capability, ...]: ...
 
     def vagrant_settings(self, topology: Topology, node: Node, paths: LabPaths) -> tuple[VagrantSetting, ...]:

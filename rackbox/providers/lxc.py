@@ -39,6 +39,7 @@ class LxcProvider:
     """See ``rackbox.providers.Provider``."""
 
     name = "lxc"
+    needs_root = True
 
     capabilities = (
         Capability("boots without virtualisation", True, "shares the host's kernel"),
