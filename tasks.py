@@ -40,7 +40,7 @@ def render(_: Context, lab: str = "", to: str = "") -> int:
 
 @command(name="build", default=True, os="which release", if_changed="only if its inputs have changed since the box")
 def build_image(_: Context, os: str = "debian-13", provider: str = "lxc", if_changed: bool = False) -> int:
-    """Build the base box with Packer, boot it once to prove it, and keep it."""
+    """Build the base box with Packer and enter it into the catalogue."""
     from rackbox import image
 
     return image.command(os, provider, if_changed)

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from rackbox.errors import LabError
 
 CHUNK = 1 << 20
-REBUILD = "build the box again with `invoke image`"
+REBUILD = "build the box again with `./lab image`"
 
 
 @dataclass(frozen=True, slots=True)

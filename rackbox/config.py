@@ -224,7 +224,7 @@ class Probe(Section):
 class FailoverConfig(Section):
     probe: Probe = key({}, "How a client's view is sampled.")
     budgets: Mapping[DnsLabel, Annotated[int, duration_between("1ms", "1h")]] = key(
-        {}, "Largest allowed outage of each scenario, over the defaults (`invoke failover-test --list`)."
+        {}, "Largest allowed outage of each scenario, over the defaults (`./lab failover-test --list`)."
     )
 
 
@@ -275,11 +275,12 @@ class Config(Section):
     @property
     def services(self) -> tuple[ServiceConfig, ...]:
         """What is balanced: as written, else etcd where there are masters. None without balancers."""
-        if self.nodes.of("lb") is None or self.nodes.of("lb").count == 0:
+        balancers, masters = self.nodes.of("lb"), self.nodes.of("master")
+        if balancers is None or balancers.count == 0:
             return ()
         if self.load_balancer is not None and self.load_balancer.services is not None:
             return self.load_balancer.services
-        has_masters = self.nodes.of("master") is not None and self.nodes.of("master").count != 0
+        has_masters = masters is not None and masters.count != 0
         return (ServiceConfig.model_validate(ETCD),) if has_masters else ()
 
     def is_written(self, path: KeyPath) -> bool:

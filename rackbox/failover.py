@@ -237,7 +237,6 @@ def _header(
         },
         "cpus": os.cpu_count(),
         "load": [round(value, 2) for value in os.getloadavg()],
-        "cgroup": "v2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1",
         "facts": dict(facts or {}),
     }
 

@@ -150,7 +150,7 @@ def _end_processes(place: Place) -> None:
         while processes_in(place) and time.monotonic() < deadline:
             time.sleep(0.05)
     if left := processes_in(place):
-        raise LabError(f"lab {place.lab}: processes that do not end: {left}", "run `invoke down` again")
+        raise LabError(f"lab {place.lab}: processes that do not end: {left}", "run `./lab down` again")
 
 
 def _is_mount_point(path: Path) -> bool:

@@ -35,7 +35,7 @@ config/default.yaml), --json prints JSON and nothing else. What follows `--` is 
   ./lab doctor                     what this computer can run, and what is missing
   ./lab up                         boots the default lab
   ./lab failover-test --list       what can be broken
-  ./lab ssh lb1 -- crm_mon -1      a command in a machine
+  ./lab ssh lb1 -- sudo crm_mon -1  a command in a machine
 
 Exit codes: 0 well, 1 not, 2 not known, 3 could not run (usage, config, missing tool), 130 interrupted.
 """

@@ -244,7 +244,7 @@ class _Renderer:
 
 
 def _header(source: str) -> str:
-    return f"Made by rackbox from {source}: edit that, not this, then run `invoke up`."
+    return f"Made by rackbox from {source}: edit that, not this, then run `./lab up`."
 
 
 def _guest_path(path: str) -> str:

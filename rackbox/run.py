@@ -68,7 +68,7 @@ def run(
             start_new_session=True,
         )
     except FileNotFoundError as error:
-        raise MissingTool(f"{argv[0]}: not found", "run `invoke doctor` to see what is missing") from error
+        raise MissingTool(f"{argv[0]}: not found", "run `./lab doctor` to see what is missing") from error
     try:
         out, err = process.communicate(input, timeout=timeout)
     except subprocess.TimeoutExpired as error:

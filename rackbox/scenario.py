@@ -115,7 +115,7 @@ class _Play:
         if self._scenario.one_holder and len(holders) != 1:
             raise LabError(
                 f"holders of the floating IP before the fault: {', '.join(holders) or 'none'}; must be one",
-                "`invoke status` shows what is wrong with the lab",
+                "`./lab status` shows what is wrong with the lab",
             )
 
     def _start_probes(self) -> None:

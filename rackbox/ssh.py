@@ -89,7 +89,7 @@ class Connections:
     def run(self, name: str, script: str, *, timeout: float, check: bool = True) -> Result:
         """Run a bash script as root in a machine, bounded there and here. The script travels on standard input."""
         if not self.open(name):
-            raise MachineError(f"{name}: does not answer by SSH", f"look at `invoke status` and {self._paths.logs}")
+            raise MachineError(f"{name}: does not answer by SSH", f"look at `./lab status` and {self._paths.logs}")
         inside = f"sudo -n timeout --signal=KILL {timeout:g} bash -euo pipefail -s"
         return run([*self.argv(name), inside], timeout=timeout + 5, check=check, input=script)
 

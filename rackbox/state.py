@@ -45,7 +45,7 @@ def load_state(path: Path) -> LabState | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise LabError(f"{path}: cannot be read: {error}", f"remove {path}, then the lab with `invoke down`") from error
+        raise LabError(f"{path}: cannot be read: {error}", f"remove {path}, then the lab with `./lab down`") from error
 
 
 def save_state(path: Path, state: LabState) -> None:

@@ -73,7 +73,7 @@ def resolve_target(lab: Lab, target: str) -> tuple[str, ...]:
         raise TargetUnclear(
             f"target {target}: must be true of exactly one of {', '.join(names)}: {part.fact}; "
             f"it is of {', '.join(players) or 'none'}",
-            "`invoke status` shows what is wrong with the lab",
+            "`./lab status` shows what is wrong with the lab",
         )
     others = tuple(name for name in names if name not in players)
     if not part.plays and not others:

@@ -268,14 +268,18 @@ def _note(history: History, header: Record, measures: Sequence[ProbeMeasure], ju
     if history.truncated:
         notes.append("the history's last line was cut off")
     heal = history.last("heal-start")
-    for measure in measures:
-        for window in measure.outage.later:
-            when = "after healing began" if heal and window.start >= heal.t else "before healing"
-            if measure.probe == judged:
-                notes.append(f"another outage of {window.seconds * 1000:.0f} ms {when} ({window.failed} failed)")
+    later = [window for measure in measures if measure.probe == judged for window in measure.outage.later]
+    healing = [window for window in later if heal and window.start >= heal.t]
+    early = [window for window in later if window not in healing]
+    for windows, when in ((early, "before healing"), (healing, "after healing began")):
+        if windows:
+            longest = max(window.seconds for window in windows) * 1000
+            count = "another outage" if len(windows) == 1 else f"{len(windows)} more outages"
+            failed = sum(window.failed for window in windows)
+            notes.append(f"{count} {when}, the longest {longest:.0f} ms ({failed} failed)")
     outage = next((measure.outage for measure in measures if measure.probe == judged), None)
     if outage and outage.disturbed > outage.seconds + outage.resolution:
-        notes.append(f"requests failed or were slow over {outage.disturbed * 1000:.0f} ms in all")
+        notes.append(f"{outage.disturbed * 1000:.0f} ms from the first to the last request that failed or was slow")
     if heal:
         attempts = history.attempts(judged)
         end = attempts[-1].start if attempts else heal.t

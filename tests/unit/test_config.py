@@ -65,7 +65,7 @@ def test_schema_patterns_agree_with_the_rules() -> None:
     memory = next(part["pattern"] for part in [definitions["RoleNodes"]["properties"]["memory"]])
     for text in ("512M", "2G", "1.5G", "2GiB"):
         assert re.search(memory, text)
-        assert config_of(nodes={"gateway": {"memory": text}}).nodes.gateway
+        assert config_of(nodes={"gateway": {"memory": text}}).nodes.of("gateway")
 
 
 def test_frozen() -> None:
@@ -75,8 +75,8 @@ def test_frozen() -> None:
 
 
 def test_a_role_named_with_nothing_behind_it_is_wanted() -> None:
-    assert config_of(nodes={"gateway": None, "worker": None}).nodes.worker is not None
-    assert config_of(nodes={"gateway": None}).nodes.worker is None
+    assert config_of(nodes={"gateway": None, "worker": None}).nodes.of("worker") is not None
+    assert config_of(nodes={"gateway": None}).nodes.of("worker") is None
 
 
 def test_services_are_etcd_by_default_and_a_list_replaces_them() -> None:

@@ -107,7 +107,7 @@ def test_every_dependency_is_locked(lock: str) -> None:
 
 def test_defect_09_nothing_is_fetched_unpinned_and_unverified() -> None:
     """What a box or a machine is made of comes from the distribution's signed archive or from a lock with hashes."""
-    # curl is in the box, and its machines ask their own services with it: only one that keeps what it gets is a download.
+    # curl is in the box, and its machines ask their own services with it: only what is kept is a download.
     keeps = r"curl\b.*(?:-[a-zA-Z]*[oO]\b|--output (?!/dev/null)|--remote-name|\|\s*(?:ba)?sh)"
     fetch = re.compile(rf"\b(?:{keeps}|wget\b|git clone|pip3? install|gem install|npm install|vagrant plugin install)")
     hits = []
