@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rackbox.box import Box, check_box, current_box
+from rackbox.box import Box, check_box, list_boxes
 from rackbox.consoles import open_console
 from rackbox.errors import EXIT_FAILED, EXIT_OK, LabError
 from rackbox.follow import follow_provisioning
@@ -54,7 +54,7 @@ def bring_up(lab: LiveLab, console: Console, *, resume: bool = False) -> LabHeal
     with lab_lock(lab.paths):
         lab.check_access()
         state = _check_state(lab)
-        box = _find_box(lab, console)
+        box = _find_box(lab, state, console)
         files = render_files(lab, box, lab.paths.rendered)
         digests = _digests(lab, files)
         if state.phase == "up" and state.digests == digests and (health := _already_healthy(lab)):
@@ -187,12 +187,18 @@ def _check_state(lab: LiveLab) -> LabState:
     return state
 
 
-def _find_box(lab: LiveLab, console: Console) -> Box:
-    box = current_box(lab.home.boxes, lab.topology.os, lab.provider.name)
-    if box is None:
+def _find_box(lab: LiveLab, state: LabState, console: Console) -> Box:
+    """The newest box, built if there is none. A lab that has machines stays on the box that they are overlays of."""
+    boxes = list_boxes(lab.home.boxes, lab.topology.os, lab.provider.name)
+    if not boxes:
         console.print(f"no box of {lab.topology.os} for {lab.provider.name} yet: building one")
-        box = build_image(lab.home, lab.topology.os, lab.provider.name, console)
-    return box
+        return build_image(lab.home, lab.topology.os, lab.provider.name, console)
+    newest = boxes[-1]
+    own = next((box for box in boxes if box.version == state.box_version), None)
+    if own is None or own == newest or not lab.provider.existing(lab.topology, lab.paths):
+        return newest
+    console.print(f"lab {lab.topology.lab} stays on box {own.version}; {newest.version} is newer: down and up take it")
+    return own
 
 
 def _digests(lab: LiveLab, files: Mapping[str, RenderedFile]) -> dict[str, str]:
