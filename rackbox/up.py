@@ -91,7 +91,9 @@ def _boot(
     with steps.step("files written"):
         write_rendered(files, lab.paths.rendered)
     _install_box(lab, box, vagrant, steps)
-    anew = [node.name for node in lab.topology.nodes if node.name in existing and node.name in state.failed]
+    # An `up` that was killed has not even said who failed: who was never finished is made anew as well.
+    lost = existing - state.digests.keys() if state.phase == "starting" else frozenset()
+    anew = [node.name for node in lab.topology.nodes if node.name in existing & {*state.failed, *lost}]
     if anew and not resume:
         with steps.step(f"removed {', '.join(anew)}, to be made anew"):
             _remove_machines(lab, vagrant, anew)
