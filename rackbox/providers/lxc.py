@@ -6,15 +6,15 @@ NICs, mounts and names are given as plain LXC settings. Pulling the power and pu
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
 import shlex
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from rackbox.box import Box
+from rackbox.box import Box, sha256_of
 from rackbox.cgroups import host_view
 from rackbox.errors import LabError, MissingTool
 from rackbox.limits import raise_limits, restore_limits
@@ -135,11 +135,11 @@ class LxcProvider:
                 f"{tree}: damaged, lacks {', '.join(lacking)}; every machine of this box stands on it",
                 f"take down all labs, then remove {shlex.quote(str(installed))}: the next `up` installs it again",
             )
+        # Nothing stands on it yet: the archive is looked at in full before the first machine unpacks it.
         try:
-            with tarfile.open(box.path) as archive:
-                whole = archive.getmember(ARCHIVE).size
-            return (installed / ARCHIVE).stat().st_size == whole
-        except (OSError, KeyError, tarfile.TarError):
+            wanted: str = json.loads(box.manifest.read_text())["rootfs_sha256"]
+            return sha256_of(installed / ARCHIVE) == wanted
+        except (OSError, ValueError, KeyError, TypeError):
             return False
 
     def before_boot(self, node: Node, paths: LabPaths) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rackbox.box import Box, sha256_of
+from rackbox.errors import LabError
 from rackbox.paths import LabPaths
-from rackbox.providers.lxc import LxcProvider, port_name, volume_dir
+from rackbox.providers.lxc import ARCHIVE, TREE, LxcProvider, port_name, volume_dir
 from rackbox.render import VagrantTarget
 from rackbox.topology import Node, Topology
 from tests.rendering import fake_credentials, shipped
@@ -146,6 +149,38 @@ def test_a_machine_that_was_never_made_needs_nothing(tmp_path: Path) -> None:
     LXC.before_boot(shipped("small").node("lb1"), paths)
     assert LXC.existing(shipped("small"), paths) == frozenset()
     assert LXC.console_tail(shipped("small").node("lb1"), paths, 5) == []
+
+
+def installed_box(tmp_path: Path) -> tuple[Box, Path]:
+    """A box in the catalogue, and as Vagrant has it installed."""
+    kept, installed = tmp_path / "boxes", tmp_path / "installed"
+    kept.mkdir()
+    installed.mkdir()
+    (installed / ARCHIVE).write_bytes(b"a tree")
+    (kept / "manifest.json").write_text(json.dumps({"rootfs_sha256": sha256_of(installed / ARCHIVE)}))
+    return Box("debian-13", "lxc", "1", kept / "x.box", ""), installed
+
+
+def test_an_archive_that_nobody_has_unpacked_is_looked_at_in_full(tmp_path: Path) -> None:
+    box, installed = installed_box(tmp_path)
+    assert LXC.is_box_whole(box, installed)
+    (installed / ARCHIVE).write_bytes(b"a trEE")
+    assert not LXC.is_box_whole(box, installed), "to be installed again"
+    (installed / ARCHIVE).unlink()
+    assert not LXC.is_box_whole(box, installed)
+
+
+def test_a_tree_that_is_damaged_is_not_pulled_away_from_under_machines(tmp_path: Path) -> None:
+    box, installed = installed_box(tmp_path)
+    for name in TREE:
+        (installed / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (installed / "tree" / name).touch()
+    (installed / ARCHIVE).unlink()
+    assert LXC.is_box_whole(box, installed), "the archive has done its part"
+    (installed / "tree" / "sbin/init").unlink()
+    with pytest.raises(LabError, match=r"tree: damaged, lacks sbin/init") as info:
+        LXC.is_box_whole(box, installed)
+    assert f"remove {installed}" in info.value.hint
 
 
 def test_existing_machines_are_those_with_a_config(tmp_path: Path) -> None:
