@@ -86,7 +86,7 @@ def _build(home: Home, os_name: str, provider: str, recipe: str, work: Path, con
     out.mkdir()
     log = home.boxes / f"build-{os_name}-{provider}.log"
     log.unlink(missing_ok=True)
-    console.print(f"building box rackbox/{os_name} {version} with Packer (about a minute; log: {log})")
+    console.print(f"building box rackbox/{os_name} {version} with Packer (about a minute; log: {log})", soft_wrap=True)
     # The same day's builds of the same packages agree to the byte.
     epoch = os.environ.get("SOURCE_DATE_EPOCH") or str(int(now.replace(hour=0, minute=0, second=0).timestamp()))
     rootfs = RECIPE / "rootfs"
@@ -97,8 +97,7 @@ def _build(home: Home, os_name: str, provider: str, recipe: str, work: Path, con
     try:
         run([*argv, str(rootfs)], timeout=BUILD_TIMEOUT, env=environment, log=log)
     except CommandFailed as error:
-        error.hint = _why(work, log)
-        raise
+        raise _explain(error, work, log) from error
     console.print(
         f"[green]✓[/] root file system {_mib(out / 'rootfs.tar.zst')} MiB  {time.monotonic() - started:.0f} s"
     )
@@ -159,12 +158,14 @@ def _check_request(os_name: str, provider: str) -> None:
         raise LabError(f"provider: must be one of {', '.join(providers)}; got {provider}")
 
 
-def _why(work: Path, log: Path) -> str:
-    free = shutil.disk_usage(work).free >> 20
+def _explain(error: CommandFailed, work: Path, log: Path) -> LabError:
+    """The same failure with what to do about it."""
     text = log.read_text(errors="replace") if log.exists() else ""
-    if "No space left on device" in text or free < 100:
-        return f"the disk is full: {work.parent} has {free} MiB free, a build needs {ROOM_MIB} MiB at its peak"
-    return f"the whole output is in {log}"
+    if "No space left on device" in text or shutil.disk_usage(work).free >> 20 < 100:
+        hint = f"a build needs {ROOM_MIB} MiB at its peak: make room, or set RACKBOX_HOME to a directory that has it"
+        return LabError(f"{work.parent}: the disk is full; the box was not built (log: {log})", hint)
+    error.hint = f"the whole output is in {log}"
+    return error
 
 
 @contextmanager

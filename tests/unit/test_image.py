@@ -14,7 +14,7 @@ from rich.console import Console
 
 from rackbox import image
 from rackbox.box import Box, box_path, current_box, promote_box, sha256_of
-from rackbox.errors import CommandFailed, LabBusy, LabError
+from rackbox.errors import EXIT_COULD_NOT_RUN, CommandFailed, LabBusy, LabError
 from rackbox.image import build_image, recipe_digest
 from rackbox.paths import Home
 
@@ -158,10 +158,10 @@ def test_a_build_that_fails_leaves_the_boxes_as_they_were(tmp_path: Path, monkey
 
     monkeypatch.setattr(image, "check_tools", lambda provider: [])
     monkeypatch.setattr(image, "run", fail)
-    with pytest.raises(CommandFailed) as info:
+    with pytest.raises(LabError, match="the disk is full") as info:
         build_image(home, OS, "lxc", NOWHERE)
-    assert "the disk is full" in info.value.hint
-    assert str(home.boxes) in info.value.hint
+    assert info.value.exit_code == EXIT_COULD_NOT_RUN
+    assert str(home.boxes) in info.value.message
     left = set(home.boxes.rglob("*")) - set(before)
     assert {path.name for path in left} == {".debian-13.lock", "build-debian-13-lxc.log"}
     assert current_box(home.boxes, OS, "lxc") == box
