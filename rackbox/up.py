@@ -171,6 +171,8 @@ def _remove_machines(lab: LiveLab, vagrant: VagrantAdapter, names: Sequence[str]
 def _already_healthy(lab: LiveLab) -> LabHealth | None:
     if not lab.provider.is_prepared(lab.topology, lab.paths):
         return None
+    if lab.provider.running(lab.topology, lab.paths) < {node.name for node in lab.topology.nodes}:
+        return None  # seconds sooner than by asking machines that are off
     health = lab.read_health()
     return health if health.verdict == "healthy" else None
 
