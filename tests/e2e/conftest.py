@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -76,13 +75,3 @@ def _take_away(lab: LabUnderTest) -> None:
         path.rmdir() if path.is_dir() else path.unlink()
     if lab.live.paths.runs.is_dir():
         lab.live.paths.runs.rmdir()
-
-
-@pytest.fixture(scope="session")
-def etcdctl(default_lab: LabUnderTest) -> list[str]:
-    """etcdctl out of the box, run by the box's own loader: the host has none."""
-    trees = sorted(default_lab.live.home.vagrant.glob("boxes/*/*/lxc/tree"), key=lambda path: path.stat().st_mtime)
-    tree: Path = trees[-1]
-    library = next(tree.glob("usr/lib/*-linux-gnu/libc.so.6")).parent
-    loader = next(library.glob("ld-linux-*.so.*"))
-    return [str(loader), "--library-path", str(library), str(tree / "usr/bin/etcdctl")]

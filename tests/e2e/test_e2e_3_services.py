@@ -40,13 +40,13 @@ def test_a_client_without_the_labs_certificate_is_refused(lab: LabUnderTest, tmp
 
 
 @pytest.mark.timeout(60, func_only=True)
-def test_from_this_computer_curl_and_etcdctl_reach_etcd_by_a_forwarder(lab: LabUnderTest, etcdctl: list[str]) -> None:
+def test_from_this_computer_curl_and_etcdctl_reach_etcd_by_a_forwarder(lab: LabUnderTest) -> None:
     where, secrets = lab.status()["forwards"]["etcd"], lab.live.paths.secrets
     assert where.startswith("127.0.0.1:")
     identity = ["--cert", str(secrets / "client.pem"), "--key", str(secrets / "client.key")]
     curl = ["curl", "--silent", "--show-error", "--max-time", "5", "--cacert", str(secrets / "ca.pem"), *identity]
     assert '"health":"true"' in run([*curl, f"https://{where}/health"], timeout=10).stdout
-    argv = [*etcdctl, f"--endpoints=https://{where}", f"--cacert={secrets / 'ca.pem'}", *identity]
+    argv = ["etcdctl", f"--endpoints=https://{where}", f"--cacert={secrets / 'ca.pem'}", *identity]
     env = {**environment(), "ETCDCTL_API": "3"}
     assert run([*argv, "put", "/e2e/host", "from the host"], timeout=15, env=env).stdout.strip() == "OK"
     found = run([*argv, "get", "--print-value-only", "/e2e/host"], timeout=15, env=env)
@@ -64,9 +64,9 @@ def test_the_stats_page_wants_the_generated_password(lab: LabUnderTest) -> None:
 
 
 @pytest.mark.timeout(60, func_only=True)
-def test_shell_stands_where_clients_do_with_credentials_at_hand(lab: LabUnderTest, etcdctl: list[str]) -> None:
-    assert lab.cli("shell", "--", *etcdctl, "put", "/e2e/shell", "two  words").stdout.strip() == "OK"
-    got = lab.cli("shell", "--", *etcdctl, "get", "--print-value-only", "/e2e/shell")
+def test_shell_stands_where_clients_do_with_credentials_at_hand(lab: LabUnderTest) -> None:
+    assert lab.cli("shell", "--", "etcdctl", "put", "/e2e/shell", "two  words").stdout.strip() == "OK"
+    got = lab.cli("shell", "--", "etcdctl", "get", "--print-value-only", "/e2e/shell")
     assert got.stdout == "two  words\n"
     assert "192.168.4.1/24" in lab.cli("shell", "--", "ip", "-4", "-o", "address").stdout
     lab.cli("shell", "--", "sh", "-c", "exit 7", code=7)
