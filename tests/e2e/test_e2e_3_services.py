@@ -59,7 +59,7 @@ def test_the_stats_page_wants_the_generated_password(lab: LabUnderTest) -> None:
     curl = ["curl", "--silent", "--max-time", "5", "--output", "/dev/null", "--write-out", "%{http_code}"]
     password = (lab.live.paths.secrets / "stats-password").read_text().strip()
     assert run([*curl, url], timeout=10).stdout == "401"
-    assert run([*curl, "--user", "admin:admin", url], timeout=10).stdout == "401"
+    assert run([*curl, "--user", "admin:guess", url], timeout=10).stdout == "401"
     assert run([*curl, "--user", f"admin:{password}", url], timeout=10).stdout == "200"
 
 
