@@ -95,7 +95,7 @@ def _build(home: Home, os_name: str, provider: str, recipe: str, work: Path, con
     argv += [f"-var={name}={value}" for name, value in variables.items()]
     environment = {**os.environ, "TMPDIR": str(work), "CHECKPOINT_DISABLE": "1", "PACKER_CONFIG_DIR": str(work)}
     try:
-        run([*argv, str(rootfs)], timeout=BUILD_TIMEOUT, env=environment, log=log)
+        run([*_apart(), *argv, str(rootfs)], timeout=BUILD_TIMEOUT, env=environment, log=log)
     except CommandFailed as error:
         raise _explain(error, work, log) from error
     console.print(
@@ -158,6 +158,16 @@ def _check_request(os_name: str, provider: str) -> None:
         raise LabError(f"provider: must be one of {', '.join(providers)}; got {provider}")
 
 
+def _apart() -> list[str]:
+    """What makes a program run where all that it mounts and starts ends with it, and it with us, however that comes.
+
+    mmdebstrap mounts /proc, /sys and /dev in its tree; were they left there, cleaning up would go through them.
+    """
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", "--pdeathsig=KILL", "unshare", "--mount-proc", "--pid", "--fork", "--kill-child=KILL", "--"]
+
+
 def _explain(error: CommandFailed, work: Path, log: Path) -> LabError:
     """The same failure with what to do about it."""
     text = log.read_text(errors="replace") if log.exists() else ""
@@ -177,8 +187,16 @@ def _builder(boxes: Path, os_name: str) -> Iterator[None]:
         except BlockingIOError:
             raise LabBusy(f"another build of {os_name} is under way", "wait for it to end") from None
         for stale in boxes.glob(".build-*"):
+            if mounted := _mounts_below(stale):
+                raise LabError(f"{stale}: something is mounted there: {', '.join(mounted)}", "unmount it first")
             shutil.rmtree(stale, ignore_errors=True)
         yield
+
+
+def _mounts_below(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) -> list[str]:
+    """Mount points in a directory that is to be removed: whatever they lead to is not ours."""
+    points = [line.split()[4].replace("\\040", " ") for line in mounts.read_text().splitlines()]
+    return [point for point in points if Path(point).is_relative_to(directory)]
 
 
 def _mib(path: Path) -> int:

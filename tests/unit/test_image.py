@@ -147,6 +147,24 @@ def test_two_builders_do_not_meet_and_a_killed_one_s_rest_goes(tmp_path: Path, b
     assert [entry.name for entry in home.boxes.iterdir()] == [".debian-13.lock"]
 
 
+def test_what_is_mounted_in_a_killed_build_s_rest_is_not_gone_through(
+    tmp_path: Path, built: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mmdebstrap's /proc and /sys: removing the directory would reach into the computer's own."""
+    home = Home(tmp_path / "my home", tmp_path)
+    kept = home.boxes / ".build-killed" / "tree" / "sys"
+    kept.mkdir(parents=True)
+    mounts = tmp_path / "mountinfo"
+    point = str(kept).replace(" ", "\\040")
+    mounts.write_text(f"36 35 98:0 / / rw - ext4 x rw\n37 36 0:3 / {point} ro - sysfs x ro\n")
+    assert image._mounts_below(home.boxes, mounts) == [str(kept)]
+    monkeypatch.setattr(image, "_mounts_below", lambda directory: [str(kept)])
+    with pytest.raises(LabError, match="something is mounted there"):
+        build_image(home, OS, "lxc", NOWHERE)
+    assert kept.is_dir()
+    assert built == []
+
+
 def test_a_build_that_fails_leaves_the_boxes_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = Home(tmp_path, tmp_path)
     box = keep_box(home, "{}")
