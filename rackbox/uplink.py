@@ -143,10 +143,10 @@ def add_uplink(place: Place, topology: Topology, forwarding: Path = FORWARDING) 
 
 def remove_uplink(place: Place, forwarding: Path = FORWARDING) -> None:
     """Take away all that ``add_uplink`` made on this computer. Idempotent."""
+    record = _directory(place) / f"{place.lab}.json"
+    if not record.exists():
+        return
     with _records(place) as records:
-        record = records / f"{place.lab}.json"
-        if not record.exists():
-            return
         found = json.loads(record.read_text())
         uplink = Uplink(place.lab, IPv4Network(found["subnet"]))
         others = [other for other in records.glob("*.json") if other != record]
@@ -202,6 +202,10 @@ def _taken(topology: Topology) -> list[IPv4Network]:
 @contextmanager
 def _records(place: Place) -> Iterator[Path]:
     """The directory of all labs' uplinks, held against other labs' `up` and `down`."""
-    records = place.runtime.parent / "uplinks"
+    records = _directory(place)
     with hold_lock(records / "lock"):
         yield records
+
+
+def _directory(place: Place) -> Path:
+    return place.runtime.parent / "uplinks"

@@ -24,6 +24,8 @@ UP_TIMEOUT = 900.0
 """Seconds for one `vagrant up` of all machines: creating, booting, first SSH."""
 OTHER_TIMEOUT = 240.0
 
+PROC = Path("/proc")
+
 Wrap = Callable[[Sequence[str]], list[str]]
 
 
@@ -83,7 +85,7 @@ class _BoundedVagrant(vagrant.Vagrant):
         """End a vagrant whose caller was killed: it works on, and holds Vagrant's locks on the machines."""
         with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
             pid = int(self.pid_file.read_text())
-            if b"vagrant" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"vagrant" in (PROC / str(pid) / "cmdline").read_bytes():
                 os.killpg(pid, signal.SIGKILL)
 
     def stop(self) -> None:

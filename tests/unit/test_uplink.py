@@ -129,3 +129,8 @@ def test_nothing_is_opened_before_the_rules_are_in_place(tmp_path: Path, host: H
     host.calls.clear()
     remove_uplink(place(tmp_path, "one"), forwarding)
     assert host.calls == [], "and nothing where there was none"
+
+
+def test_a_lab_without_an_uplink_leaves_no_record(tmp_path: Path, host: Host, forwarding: Path) -> None:
+    remove_uplink(place(tmp_path, "one"), forwarding)
+    assert not (tmp_path / "run").exists()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rackbox import vagrant_adapter
 from rackbox.errors import EXIT_FAILED, CommandFailed, MissingTool
 from rackbox.vagrant_adapter import OTHER_TIMEOUT, UP_TIMEOUT, VagrantAdapter
 
@@ -162,6 +163,28 @@ def test_an_interrupt_or_the_time_limit_ends_vagrant_and_its_children(
     assert killed == [(4711, signal.SIGINT)], "as Ctrl-C would: Vagrant releases its locks"
     if isinstance(info.value, CommandFailed):
         assert f"no end after {UP_TIMEOUT:g} s" in info.value.message
+
+
+@pytest.mark.parametrize(("command", "ended"), [("ruby\0/usr/bin/vagrant\0up\0", True), ("vim\0notes\0", False)])
+def test_a_vagrant_whose_caller_was_killed_is_ended_before_the_next(
+    process: type[FakeProcess],
+    adapter: VagrantAdapter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    ended: bool,
+) -> None:
+    """It works on in a session of its own, and holds the locks; another process with its pid is left alone."""
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr("os.killpg", lambda pid, number: killed.append((pid, number)))
+    monkeypatch.setattr(vagrant_adapter, "PROC", tmp_path / "proc")
+    (tmp_path / "proc" / "815").mkdir(parents=True)
+    (tmp_path / "proc" / "815" / "cmdline").write_text(command)
+    pid_file = tmp_path / "rendered" / "vagrant.pid"
+    pid_file.write_text("815")
+    adapter.validate()
+    assert killed == ([(815, signal.SIGKILL)] if ended else [])
+    assert not pid_file.exists()
 
 
 def test_stop_with_nothing_under_way_does_nothing(adapter: VagrantAdapter) -> None:
