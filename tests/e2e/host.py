@@ -46,7 +46,8 @@ def _listing(directory: Path) -> frozenset[str]:
 
 
 def _lab_processes() -> list[str]:
-    """Processes in another network namespace than ours, or that have rackbox's name in their command line."""
+    """Processes in another network namespace than ours, or with rackbox's name in their command line; each with its
+    namespace and its control group, which both name the lab."""
     ours = os.stat("/proc/self/ns/net").st_ino
     labs = {path.stat().st_ino: path.name for path in Path("/run/netns").glob("rackbox-*")}
     found = []
@@ -56,10 +57,9 @@ def _lab_processes() -> list[str]:
         try:
             network = (entry / "ns/net").stat().st_ino
             words = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            groups = {line.rpartition(":")[2] for line in (entry / "cgroup").read_text().splitlines()}
         except OSError:  # it has ended
             continue
-        if network != ours:
-            found.append(f"{entry.name} {labs.get(network, network)} {words}")
-        elif "rackbox-" in words or "/rackbox/" in words:
-            found.append(f"{entry.name} {words}")
+        if network != ours or "rackbox-" in words or "/rackbox/" in words:
+            found.append(f"{entry.name} {labs.get(network, network)} {' '.join(sorted(groups))} {words}")
     return found
