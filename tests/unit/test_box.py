@@ -87,7 +87,7 @@ def test_a_truncated_or_changed_file_is_told_with_both_sums(tmp_path: Path, cont
         check_box(box)
     assert box.sha256 in info.value.message
     assert sha256_of(box.path) in info.value.message
-    assert "invoke image" in info.value.hint
+    assert "`./lab image`" in info.value.hint
 
 
 def test_a_box_file_that_is_gone(tmp_path: Path) -> None:

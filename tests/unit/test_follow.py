@@ -125,7 +125,7 @@ def test_a_failure_names_machine_hook_and_its_last_lines() -> None:
     with pytest.raises(MachineError) as info:
         run(Stream(failed, keep_open=True))
     assert info.value.message == "lb1: hook lb/20-y.sh failed\n  | pcs: no\n  | exit 1"
-    assert "invoke ssh lb1" in info.value.hint
+    assert "./lab ssh lb1" in info.value.hint
 
 
 def test_a_hook_that_said_nothing_is_told_with_the_console() -> None:
