@@ -193,6 +193,9 @@ def _decide(
         return "over budget", (f"outage {outage.seconds * 1000:.0f} ms{end}; budget {budget * 1000:.0f} ms", *split)
     if not outage.recovered:
         return "unknown", ("never good again, but the probe ended before the budget did", *split)
+    if outage.seconds + outage.resolution > budget:
+        figure = f"{outage.seconds * 1000:.0f} ± {outage.resolution * 1000:.0f} ms"
+        return "unknown", (f"the outage of {figure} cannot be told from the budget of {budget * 1000:.0f} ms", *split)
     return ("unknown", tuple(split)) if split else ("held", ())
 
 

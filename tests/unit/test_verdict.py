@@ -117,10 +117,15 @@ def test_over_budget_says_both_figures() -> None:
     assert run.reasons == ("outage 800 ms; budget 500 ms",)
 
 
-def test_the_budget_itself_is_still_held() -> None:
-    run = judged(story(outage=0.5))
-    assert run.outage is not None
-    assert judged(story(outage=0.5, budget_ms=run.outage.seconds * 1000 + 1e-6)).verdict == "held"
+def test_the_budget_must_be_out_of_the_figures_reach() -> None:
+    """420 ± 521 ms says nothing about 500 ms: what may be over the budget is not held."""
+    outage = judged(story(outage=0.5)).outage
+    assert outage is not None
+    reach = (outage.seconds + outage.resolution) * 1000
+    assert judged(story(outage=0.5, budget_ms=reach + 1e-6)).verdict == "held"
+    close = judged(story(outage=0.5, budget_ms=reach - 1e-3))
+    assert close.verdict == "unknown"
+    assert "cannot be told from the budget" in close.reasons[0]
 
 
 DOUBTS: dict[str, tuple[Change, str]] = {
