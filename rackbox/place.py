@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rackbox.cgroups import arrange_script
-from rackbox.errors import LabError
+from rackbox.errors import CommandFailed, LabError
 from rackbox.run import run
 
 NETNS_DIR = Path("/run/netns")
@@ -88,7 +88,26 @@ def make_place(place: Place, *, machines: Path, nameserver: str, domain: str) ->
     )
     # "slave": what the host unmounts later is unmounted here too, and nothing done here reaches the host.
     unshare = ["unshare", f"--mount={place.mount_file}", "--propagation", "slave", "bash", "-c", script]
-    run(["nsenter", f"--net={place.net_file}", "--", *unshare], timeout=20)
+    _run_on_the_right_cpu(["nsenter", f"--net={place.net_file}", "--", *unshare])
+
+
+def _run_on_the_right_cpu(argv: Sequence[str]) -> None:
+    """Run what makes and keeps a mount namespace; it does nothing if the kernel says EINVAL.
+
+    A mount namespace can only be kept inside one of a lower number (mnt_ns_loop in the kernel's fs/namespace.c). Since
+    Linux 6.18 each CPU gives numbers from a range of its own, so where we are in a container, or in any other namespace
+    than the first, it is luck. On the CPU where that one was made, a new number is always higher.
+    """
+    for cpu in ("", *map(str, sorted(os.sched_getaffinity(0)))):
+        try:
+            run([*(["taskset", "--cpu-list", cpu] if cpu else []), *argv], timeout=20)
+        except CommandFailed as error:
+            if "failed: Invalid argument" not in error.message:
+                raise
+            last = error
+        else:
+            return
+    raise last
 
 
 def add_bridge(place: Place, name: str, address: str | None) -> None:
