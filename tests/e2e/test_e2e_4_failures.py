@@ -80,7 +80,7 @@ def test_a_failover_test_that_is_interrupted_heals_the_lab(lab: LabUnderTest) ->
         time.sleep(0.5)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(60) == 130
-    assert not _probes()
+    assert not _probes(lab)
     lab.live.wait_healthy(60)
     assert len([name for name, lb in lab.live.read_documents().items() if lb and lb["role"].get("holds_vip")]) == 1
 
@@ -96,7 +96,7 @@ def test_each_scenario_is_measured_and_held(lab: LabUnderTest) -> None:
         assert 0 < run["outage_ms"] < scenario["budget_ms"], run
         assert run["writes"] is None or run["writes"]["lost"] == []
         assert Path(report["runs"], run["run"], "history.jsonl").is_file()
-    assert not _probes()
+    assert not _probes(lab)
     judged = json.loads(lab.cli("failover-test", "--judge", report["group"], "--json").stdout)
     assert judged["scenarios"] == report["scenarios"]
 
@@ -107,8 +107,9 @@ def _addresses(lab: LabUnderTest) -> dict[str, str]:
     return {name: "\n".join(a for a in said.splitlines() if lab.floating_ip not in a) for name, said in found.items()}
 
 
-def _probes() -> list[str]:
-    return [process for process in host_traces()["processes"] if "rackbox.probes" in process]
+def _probes(lab: LabUnderTest) -> list[str]:
+    place = f"rackbox-{lab.live.topology.lab} "
+    return [process for process in host_traces()["processes"] if "rackbox.probes" in process and place in process]
 
 
 def _read_until(process: subprocess.Popen[str], wanted: str) -> None:
