@@ -56,7 +56,7 @@ def test_a_hook_that_fails_is_told_with_its_last_lines_and_resume_goes_on_once_i
     assert "  | the disk has eaten HAProxy\n" in said
     second_lab.power_off(["lb1"])
     program.unlink()
-    kept = disk / "root/kept"
+    kept = disk / "kept"
     kept.touch()
     second_lab.up("--resume")
     assert kept.exists()
