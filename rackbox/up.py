@@ -37,6 +37,8 @@ from rackbox.vagrant_adapter import VagrantAdapter
 HEALTHY_TIMEOUT = 90.0
 """Seconds from the last hook's end until services have found each other: elections, peers, mounts."""
 PROVISION_TIMEOUT = 300.0
+LAST_WORDS_TIMEOUT = 9.0
+"""Seconds after Vagrant has failed in which a machine that went away is noticed: SSH's own 6 s and a bit."""
 
 
 def command(lab_file: Path, provider: str, resume: bool) -> int:
@@ -142,12 +144,15 @@ def _start_machines(
     with board:
         pool = ThreadPoolExecutor(max_workers=len(nodes) + 1)
         try:
-            jobs = [pool.submit(follow_provisioning, lab, node, board, stop, PROVISION_TIMEOUT) for node in nodes]
-            if start:
-                jobs.append(pool.submit(vagrant.up, [node.name for node in start]))
-            done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
-            for job in done:
-                job.result()
+            follow = [pool.submit(follow_provisioning, lab, node, board, stop, PROVISION_TIMEOUT) for node in nodes]
+            boot = [pool.submit(vagrant.up, [node.name for node in start])] if start else []
+            wait([*follow, *boot], return_when=FIRST_EXCEPTION)
+            if any(job.done() and job.exception() for job in boot) and board.unfinished():
+                # Vagrant often sees first that a machine is gone; who follows it can say where it was.
+                wait(follow, timeout=LAST_WORDS_TIMEOUT, return_when=FIRST_EXCEPTION)
+            for job in (*follow, *boot):
+                if job.done():
+                    job.result()
         finally:
             stop.set()
             vagrant.stop()
