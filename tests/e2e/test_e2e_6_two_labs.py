@@ -26,19 +26,21 @@ def test_a_machine_that_dies_while_it_comes_up_is_told_at_once_and_another_up_wa
     data = volume_dir(paths, topology.node("master1"), "etcd") / "data"
     data.parent.mkdir(parents=True)
     data.touch()
-    with second_lab.start("up") as process:
-        wait_for("master1 in etcd's hook", lambda: _runs_etcd_hook(second_lab), timeout=90, interval=0.3)
-        busy = second_lab.up(code=3)
-        assert "another command is acting" in busy.stderr
-        second_lab.power_off(["master1"])
-        died = time.monotonic()
-        _, said = process.communicate(timeout=60)
+    try:
+        with second_lab.start("up") as process:
+            wait_for("master1 in etcd's hook", lambda: _runs_etcd_hook(second_lab), timeout=90, interval=0.3)
+            busy = second_lab.up(code=3)
+            assert "another command is acting" in busy.stderr
+            second_lab.power_off(["master1"])
+            died = time.monotonic()
+            _, said = process.communicate(timeout=60)
+    finally:
+        data.unlink()  # or the tests below would fail as well
     assert process.returncode == 1, said
     assert time.monotonic() - died < 30
     assert "rackbox: master1: stopped before it was provisioned" in said
     assert "start master/10-start-etcd.sh" in said
     assert "up --resume" in said
-    data.unlink()
 
 
 @pytest.mark.timeout(200, func_only=True)
