@@ -163,8 +163,13 @@ def test_status_of_a_master_without_a_leader(curl: str, tmp_path: Path) -> None:
 
 
 def test_status_of_a_gluster_server(tmp_path: Path) -> None:
-    pool = "UUID  Hostname  State\nu  gluster2  Connected\nu  gluster3  Disconnected\nu  localhost  Connected"
-    seen = status(tmp_path, "gluster1", gluster=printing(pool), find=r"printf 'a\nb\n'")
+    # As ss prints it: two connections to one peer, glusterd's own ones to itself.
+    connections = "\n".join(
+        f"0 0 192.168.3.11:{port} {peer}:24007"
+        for port, peer in ((49150, "192.168.3.13"), (49151, "192.168.3.13"), (49149, "192.168.3.11"))
+    )
+    connections += "\n0 0 127.0.0.1:49148 127.0.0.1:24007"
+    seen = status(tmp_path, "gluster1", ss=printing(connections), find=r"printf 'a\nb\n'")
     assert seen["role"] == {"peers_connected": 1, "bricks_online": 1, "heal_pending": 2}
 
 
