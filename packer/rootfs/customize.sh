@@ -6,14 +6,15 @@ set -euo pipefail
 root=$1
 here=$(cd "$(dirname "$0")" && pwd)
 
+# The tree's own systemctl: the builder need not have one.
 read -r -a disabled <<<"$RACKBOX_DISABLED_UNITS"
 read -r -a masked <<<"$RACKBOX_MASKED_UNITS"
-systemctl --root="$root" --quiet disable "${disabled[@]}"
-systemctl --root="$root" --quiet mask "${masked[@]}"
-systemctl --root="$root" --quiet enable systemd-networkd.service systemd-resolved.service ssh.service
+chroot "$root" systemctl --quiet disable "${disabled[@]}"
+chroot "$root" systemctl --quiet mask "${masked[@]}"
+chroot "$root" systemctl --quiet enable systemd-networkd.service systemd-resolved.service ssh.service
 
 cp -r --no-preserve=ownership "$here/files/." "$root/"
-systemctl --root="$root" --quiet enable rackbox-provision.service
+chroot "$root" systemctl --quiet enable rackbox-provision.service
 
 # Vagrant's user. It has no password and no key: cloud-init gives it the lab's key.
 chroot "$root" useradd --create-home --shell /bin/bash --uid 1000 vagrant
