@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,10 @@ def best(step: Callable[[], Any]) -> float:
     return min(seconds)
 
 
+def print_json(topology: Topology) -> str:
+    return json.dumps(plan_json(topology))
+
+
 def show(topology: Topology) -> None:
     print_plan(topology, Console(file=io.StringIO(), width=100))
 
@@ -94,10 +99,10 @@ def main() -> None:
             home = Path(directory) / str(machines)
             credentials = ensure_credentials(topology, home / "secrets")
             steps: dict[str, Callable[[], Any]] = {
-                "load + plan": lambda path=path: load_topology(path),  # type: ignore[misc]
-                "JSON": lambda topology=topology: json.dumps(plan_json(topology)),  # type: ignore[misc]
-                "tables": lambda topology=topology: show(topology),  # type: ignore[misc]
-                "render": lambda t=topology, c=credentials, h=home: render(t, c, h),  # type: ignore[misc]
+                "load + plan": partial(load_topology, path),
+                "JSON": partial(print_json, topology),
+                "tables": partial(show, topology),
+                "render": partial(render, topology, credentials, home),
             }
             for name, step in steps.items():
                 seconds = best(step)

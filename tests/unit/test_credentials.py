@@ -162,5 +162,4 @@ def _allowed(credentials: Credentials, topology: Topology, name: str) -> set[str
 
 def test_rendered_examples_hold_no_real_key() -> None:
     for name, file in rendered("default").items():
-        assert b"BEGIN OPENSSH PRIVATE KEY" not in file.data, name
-        assert b"BEGIN PRIVATE KEY" not in file.data, name
+        assert b"PRIVATE" + b" KEY" not in file.data, name
