@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from rackbox.durations import format_duration
@@ -31,6 +32,7 @@ def check_config(config: Config) -> list[Problem]:
 def check_without_networks(config: Config) -> list[Problem]:
     """What can be said of a config whose networks cannot be read."""
     found = [*_roles(config), *_names(config), *_load_balancer(config), *_services(config), *_storage(config)]
+    found += _budgets(config)
     return [config.problem(path, text) for path, text in found]
 
 
@@ -208,6 +210,15 @@ def _host_port(here: KeyPath, service: ServiceConfig, taken: dict[int, str]) -> 
 def _storage(config: Config) -> Found:
     if config.gluster is not None and ROLE_FACTS["gluster"].count_of(config.nodes.of("gluster")) == 0:
         yield ("gluster",), "must come with machines to run on (nodes.gluster); got none"
+
+
+def _budgets(config: Config) -> Found:
+    known = config.default_budgets
+    for name in config.failover.budgets:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else f"; scenarios: {', '.join(known)}"
+            yield ("failover", "budgets", name), f"unknown scenario{meant}"
 
 
 def _list(items: object) -> str:

@@ -113,12 +113,17 @@ def failover_test(
     one line at a time. Raises ``LabError`` for what cannot be run, before anything is touched; ``KeyboardInterrupt``
     once all is healed.
     """
+    if resume:
+        scenarios, repeat = _recall_series(lab.paths.runs, resume, scenarios, repeat)
     chosen, notes = choose_scenarios(lab.topology, scenarios, repeat)
     stage = stage or Stage(say=say)
     group = resume or datetime.fromtimestamp(stage.wall()).strftime("%Y%m%dT%H%M%S")
     if resume and not find_runs(lab.paths.runs, resume):
         raise LabError(f"{lab.paths.runs}: no runs of {resume} to go on with", "`ls` it to see what there is")
     done: dict[str, list[RunVerdict]] = {scenario.name: [] for scenario in chosen}
+    lab.paths.runs.mkdir(parents=True, exist_ok=True)
+    asked = {"schema": SCHEMA, "scenarios": [scenario.name for scenario in chosen], "repeat": repeat}
+    _write_whole(_series_file(lab.paths.runs, group), json.dumps(asked) + "\n")
     with stage.interrupts:
         for scenario in chosen:
             for number in range(1, repeat + 1):
@@ -136,6 +141,20 @@ def failover_test(
                 say(f"{scenario.name} {number}/{repeat}: {describe_run(verdict)}")
                 done[scenario.name].append(verdict)
     return _report(lab.topology.lab, provider, group, lab.paths.runs, done, notes)
+
+
+def _series_file(runs: Path, group: str) -> Path:
+    """What a series was asked for: its scenarios and repeats, so that ``--resume`` plays those and no others."""
+    return runs / f"{group}-series.json"
+
+
+def _recall_series(runs: Path, group: str, scenarios: Sequence[str], repeat: int) -> tuple[Sequence[str], int]:
+    """The scenarios and repeats of a series that is gone on with; those given now go over them."""
+    try:
+        asked = json.loads(_series_file(runs, group).read_text(encoding="utf-8"))
+        return scenarios or tuple(asked["scenarios"]), repeat if repeat > 1 else int(asked["repeat"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return scenarios, repeat
 
 
 def judge(where: Path) -> FailoverReport:

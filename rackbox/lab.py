@@ -118,6 +118,11 @@ class LiveLab:
         self.check_access()
         if not self.provider.is_prepared(self.topology, self.paths):
             raise LabError(f"lab {self.topology.lab} is not up", f"boot it with `./lab up --lab {self.file}`")
+        state = self.state
+        if state and state.lab_file != str(self.file.resolve()):
+            raise LabError(
+                f"lab {self.topology.lab} was made from {state.lab_file}; got {self.file}", "name the lab by that file"
+            )
 
     def check_access(self) -> None:
         """Raise when the lab of that name is up and not ours to reach into: it needs root, or is up with another

@@ -65,6 +65,11 @@ class RackboxProgram(Program):
                 super().parse_tasks()
             except ValueError as error:  # Invoke casts an option's value and lets int()'s own error through
                 raise UsageError(f"an option wants a whole number: {error}", TASK_HELP) from error
+            # Invoke would run each word that is a task: `./lab ssh lb2 down` would take the lab down.
+            names = [str(context.name) for context in self.tasks]
+            if len(names) > 1:
+                hint = "a command for a machine stands behind --: ./lab ssh lb1 -- hostname"
+                raise UsageError(f"one task at a time; got {', '.join(names)}", hint)
 
     def parse_cleanup(self) -> None:
         with self._usage_errors():

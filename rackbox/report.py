@@ -142,6 +142,10 @@ def render_report(report: FailoverReport) -> RenderableType:
             Text(scenario.verdict, style=_COLOURS[scenario.verdict]),
         )
     lines = [line for scenario in report.scenarios for line in _run_lines(scenario)]
+    if writes := [run.writes for scenario in report.scenarios for run in scenario.runs if run.writes]:
+        acknowledged = sum(audit.acknowledged for audit in writes)
+        lost, twice = sum(len(audit.lost) for audit in writes), sum(len(audit.twice) for audit in writes)
+        lines.append(Text(f"writes: {acknowledged} acknowledged and read back afterwards, {lost} lost, {twice} twice"))
     end = Text.assemble(("verdict: ", "bold"), (report.verdict, f"bold {_COLOURS[report.verdict]}"))
     legend = f"▁ good  ▄ slower than {SLOW_SECONDS * 1000:.0f} ms  █ failed; each line starts 0.5 s before the fault"
     notes = [Text(f"note: {note}", style="dim") for note in report.notes]

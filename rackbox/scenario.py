@@ -25,7 +25,7 @@ from rackbox.scenarios import Scenario
 from rackbox.targets import find_holders, list_candidates, resolve_target
 
 HISTORY = "history.jsonl"
-PREFLIGHT_SECONDS = 60.0
+PREFLIGHT_SECONDS = 30.0
 START_SECONDS = 20.0
 HEAL_TRIES = 3
 _POLL_SECONDS = 0.05
@@ -109,8 +109,12 @@ class _Play:
         names = list_candidates(self._lab.topology, self._scenario.target)
         for name in names:
             self._fault.heal(Site(self._lab, (name,)))
-        with self._stage.interrupts.allowed():
-            self._lab.wait_healthy(PREFLIGHT_SECONDS)
+        try:
+            with self._stage.interrupts.allowed():
+                self._lab.wait_healthy(PREFLIGHT_SECONDS)
+        except WaitTimeout as error:  # not a verdict: nothing was broken, nothing was measured
+            hint = "`./lab status` shows what is wrong, `./lab up` brings back what is off"
+            raise LabError(f"before the fault: {error.message}", hint) from error
         holders = self._note_holders("before")
         if self._scenario.one_holder and len(holders) != 1:
             raise LabError(

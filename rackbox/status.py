@@ -36,7 +36,7 @@ def print_health(lab: LiveLab, health: LabHealth, console: Console) -> None:
     for node in health.nodes:
         mark = "[green]✓[/]" if node.healthy else "[red]✗[/]"
         table.add_row(mark, node.name, node.address, node.summary)
-        for problem in node.problems:
+        for problem in node.problems if node.problems != (node.summary,) else ():
             table.add_row("", "", "", f"[red]{problem}[/]")
     console.print(table)
     for problem in health.problems:

@@ -152,6 +152,13 @@ KEYS = [
         "failover.budgets.haproxy-killed",
         "must be a duration with its unit, such as 500ms, 2s, 5m or 24h; got 500",
     ),
+    Bad(
+        "budget of no scenario",
+        START + "failover: {budgets: {holder-power-off: 2s}}\n",
+        4,
+        "failover.budgets.holder-power-off",
+        "unknown scenario; did you mean holder-powered-off?",
+    ),
     Bad("ha unknown", LB + "  ha: heartbeat\n", 7, "load_balancer.ha", "must be pacemaker; got heartbeat"),
     Bad(
         "mount into the system",

@@ -166,7 +166,7 @@ FULL: dict[str, Any] = {
         ],
     },
     "gluster": {"volume": "a", "mount": "/srv/a"},
-    "failover": {"probe": {"interval": "1s"}, "budgets": {"a": "1s"}},
+    "failover": {"probe": {"interval": "1s"}, "budgets": {"haproxy-killed": "1s"}},
 }
 
 

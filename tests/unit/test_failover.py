@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rackbox.errors import CommandFailed, LabError, WaitTimeout
+from rackbox.errors import CommandFailed, LabError
 from rackbox.failover import command, failover_test, judge, list_scenarios
 from rackbox.paths import PROJECT
 from rackbox.recorder import load_history
@@ -35,7 +35,7 @@ def only_run(report: FailoverReport) -> RunVerdict:
 
 
 def run_dirs(lab: FakeLab) -> list[Path]:
-    return sorted(lab.paths.runs.iterdir())
+    return sorted(path for path in lab.paths.runs.iterdir() if path.is_dir())
 
 
 def test_a_kill_that_is_mended_in_time_is_held(lab: FakeLab) -> None:
@@ -233,7 +233,7 @@ def test_a_lab_that_falls_ill_cuts_the_series_short(lab: FakeLab) -> None:
 
 def test_a_lab_that_is_ill_from_the_start_is_not_touched(lab: FakeLab) -> None:
     lab.healthy_error = "lb2: not quorate"
-    with pytest.raises(WaitTimeout, match="not quorate"):
+    with pytest.raises(LabError, match="not quorate"):
         play(lab, "haproxy-killed")
     assert "inject" not in lab.moments
 
@@ -264,6 +264,13 @@ def test_bad_input(lab: FakeLab, names: tuple[str, ...], repeat: int, message: s
     assert caught.value.exit_code == 3
     assert not lab.paths.runs.exists()
     assert lab.moments == []
+
+
+def test_a_series_goes_on_with_what_it_was_asked_for(lab: FakeLab) -> None:
+    """Going on with one scenario's series must not break what nobody asked to break."""
+    group = play(lab, "haproxy-killed", repeat=2).group
+    again = play(lab, resume=group)
+    assert [(scenario.scenario, len(scenario.runs)) for scenario in again.scenarios] == [("haproxy-killed", 2)]
 
 
 def test_a_series_that_does_not_exist_cannot_be_resumed(lab: FakeLab) -> None:

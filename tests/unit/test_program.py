@@ -39,6 +39,8 @@ USAGE_ERRORS = [
     (["status", "--xyzzy"], "status: no such option: --xyzzy", "./lab status --help"),
     (["status", "--lab"], "status: --lab wants a value", "./lab status --help"),
     (["ssh"], "ssh: missing: NODE", "./lab ssh --help"),
+    (["ssh", "lb2", "down"], "one task at a time; got ssh, down", "behind --"),
+    (["plan", "status"], "one task at a time; got plan, status", "behind --"),
     (["failover-test", "--repeat", "often"], "wants a whole number", "--help"),
     (["--help", "nonsense"], "no such task: nonsense", ""),
     (["--nonsense"], "no such option: --nonsense", ""),
