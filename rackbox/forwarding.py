@@ -53,7 +53,7 @@ def start_forwarders(lab: LiveLab, pid: int) -> int:
     report.unlink(missing_ok=True)
     lab.paths.logs.mkdir(parents=True, exist_ok=True)
     with (lab.paths.logs / "forward.log").open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603 - an argv list; the forwarder outlives us
             [
                 sys.executable,
                 "-m",

@@ -72,6 +72,7 @@ def make_certificate(identity: Identity, authority: KeyPair) -> KeyPair:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        # The issuer's key is ours, so of a kind that signs; its type says only that it is some public key.
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False)  # type: ignore[arg-type]
     )
     alternatives = _alternatives(identity)

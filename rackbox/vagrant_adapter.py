@@ -51,7 +51,7 @@ class _BoundedVagrant(vagrant.Vagrant):
             stream.write(f"$ vagrant {' '.join(arg for arg in args if arg)}\n".encode())
             stream.flush()
             try:
-                self.process = subprocess.Popen(  # noqa: S603
+                self.process = subprocess.Popen(  # noqa: S603 - an argv list; kept, so that Ctrl-C can end it
                     command,
                     cwd=self.root,
                     env=self.env,

@@ -47,7 +47,7 @@ class Fault(ABC):
     def heal(self, site: Site) -> None:
         """Mend it. Idempotent, and harmless where nothing is broken."""
 
-    def teardown(self, site: Site) -> None:  # noqa: B027
+    def teardown(self, site: Site) -> None:  # noqa: B027 - most faults leave nothing to take down
         """Remove what ``setup`` made. Idempotent."""
 
     @abstractmethod

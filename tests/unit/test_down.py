@@ -94,6 +94,20 @@ def test_another_file_of_the_same_name_is_told_which_it_was(file: Path, tmp_path
     assert str(file) in info.value.hint
 
 
+def test_another_file_of_the_same_name_does_not_judge_the_lab(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`status`, `ssh`, `shell` and `failover-test` would hold the lab against what it was not made from."""
+    boot(file)
+    monkeypatch.setattr(LxcProvider, "is_prepared", lambda *_: True)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    open_lab(file).require_up()
+    other = tmp_path / "other.yaml"
+    other.write_text(TEXT)
+    with pytest.raises(LabError, match=r"lab rack was made from .*; got .*other\.yaml"):
+        open_lab(other).require_up()
+
+
 def test_up_elsewhere_or_not_ours(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = boot(file)
     monkeypatch.setattr(LxcProvider, "is_prepared", lambda *_: True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from rackbox.repertoire import list_scenarios, render_scenarios
 from rackbox.report import FailoverReport, render_report, report_json
-from rackbox.verdict import RunVerdict, judge_all
+from rackbox.verdict import RunVerdict, WriteAudit, judge_all
 from tests.fakes import default_topology
 from tests.unit.test_verdict import changing, judged, story
 
@@ -39,6 +40,12 @@ def test_reasons_and_notes_are_shown() -> None:
     assert "the fault was not seen to bite" in text
     assert "note: x left out" in text
     assert "verdict: unknown" in text
+
+
+def test_writes_that_were_read_back_are_told() -> None:
+    runs = [replace(judged(story()), writes=WriteAudit(10, lost, ())) for lost in ((), ("k",))]
+    assert "writes: 20 acknowledged and read back afterwards, 1 lost, 0 twice" in printed(report_of(*runs))
+    assert "writes:" not in printed(report_of(judged(story())))
 
 
 def test_a_long_series_fits_one_screen() -> None:
