@@ -167,6 +167,12 @@ def _load_balancer(config: Config) -> Found:
     if balancer.stats_port in PORTS_TAKEN:
         taken = PORTS_TAKEN[balancer.stats_port]
         yield ("load_balancer", "stats_port"), f"must be another port: {taken} has it; got {balancer.stats_port}"
+    if balancer.haproxy.runs_on == "holder" and balancer.ha != "pacemaker":
+        yield ("load_balancer", "haproxy", "runs_on"), f"must be both with ha: {balancer.ha}; got holder"
+    interval = balancer.keepalived.script.interval
+    if interval % 1000:  # keepalived.conf(5): vrrp_script's interval counts seconds
+        here: KeyPath = ("load_balancer", "keepalived", "script", "interval")
+        yield here, f"must be whole seconds; got {format_duration(interval)}"
 
 
 def _services(config: Config) -> Found:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, create_model, model_validator
 
+from rackbox.budgets import BUDGETS_MS
 from rackbox.checks import check_without_networks
 from rackbox.config_errors import explain, without_bad_keys
 from rackbox.errors import ConfigError, Problem
@@ -22,8 +23,10 @@ from rackbox.fields import (
     ADDRESS,
     CIDR,
     DOMAIN,
+    FLAG,
     MOUNT,
     PORT,
+    PRIORITIES,
     RANGES,
     URL_PATH,
     AddressRange,
@@ -40,7 +43,8 @@ from rackbox.yamlfile import KeyPath, YamlFile, dotted, load_yaml
 # Open lists: a new operating system, provider or balancer stack is a name here and one file where its kind lives.
 OPERATING_SYSTEMS = ("debian-13",)
 PROVIDERS = ("auto", "lxc", "libvirt", "virtualbox")
-HA_STACKS = ("pacemaker",)
+HA_STACKS = ("pacemaker", "keepalived")
+PROFILES = ("default", "extreme")
 
 # The service that a lab with masters has unless it lists its own. The check is *serializable*: it asks the member
 # itself, so that an election, during which every plain /health fails, does not empty the backend.
@@ -50,8 +54,10 @@ ETCD: dict[str, Any] = {
     "backend": "master",
     "check": {"type": "https", "path": "/health?serializable=true"},
 }
-# Largest outage, in ms, that a client may see in the shipped scenarios; a lab's `failover.budgets` goes over it.
-BUDGETS_MS = {"haproxy-killed": 500, "holder-powered-off": 2_500, "etcd-leader-powered-off": 2_000}
+
+# `profile: extreme`: what is not written takes these. Less margin: a computer that is busy for a tenth of a second can
+# look like a lost balancer.
+EXTREME = {"corosync.token": 250, "corosync.consensus": 80, "keepalived.advert": 10, "keepalived.down_timer_adverts": 4}
 
 LAB_NAME_MAX = 20  # namespaces, boxes and directories are called rackbox-<lab>…
 NETWORK_NAME_MAX = 15  # IFNAMSIZ - 1 of Linux: networks' names are the interfaces' names inside the machines
@@ -156,6 +162,54 @@ class Corosync(Section):
     consensus: Annotated[int, duration_between("60ms", "60s")] = key(
         "300ms", "Longest wait for agreement on who is left."
     )
+    join: Annotated[int, duration_between("10ms", "10s")] = key("50ms", "Wait for join messages; below consensus.")
+    knet_ping: Annotated[Literal["tuned", "auto"], choice("tuned", "auto")] = key(
+        "tuned",
+        "tuned: the links' own pings are slower than the token. auto: Corosync's own (token / 2), which makes links "
+        "flap when the token is 1 s or less.",
+    )
+
+
+class Pacemaker(Section):
+    """What closes the pair against split brain."""
+
+    third_vote: Annotated[bool, FLAG] = key(
+        True, "A quorum device: corosync-qnetd on the gateway has the third vote. false: two_node, no third vote."
+    )
+    fencing: Annotated[bool, FLAG] = key(
+        True, "A lost balancer is switched off, through the provider, before its floating IP is taken."
+    )
+
+
+class Script(Section):
+    """keepalived's vrrp_script, for `check: script`."""
+
+    interval: Annotated[int, duration_between("1s", "1h")] = key("2s", "Between runs: whole seconds, no less than one.")
+    weight: Annotated[int, whole(-253, 253)] = key(2, "Added to the priority while it passes (or, below 0, fails).")
+    fall: Annotated[int, whole(1, 100)] = key(1, "Failed runs until it counts as failed.")
+    rise: Annotated[int, whole(1, 100)] = key(1, "Good runs until it counts as good.")
+
+
+class Keepalived(Section):
+    # 5 x 20 ms: with 5 % loss, a hundredth of a false move in 15 minutes; 3 x 40 ms, as fast, would make almost three.
+    advert: Annotated[int, duration_between("10ms", "40s")] = key("20ms", "Between VRRP adverts.")
+    down_timer_adverts: Annotated[int, whole(1, 100)] = key(5, "Adverts missed until the holder counts as lost.")
+    check: Annotated[Literal["process", "script"], choice("process", "script")] = key(
+        "process", "process: HAProxy's end is seen at once. script: `killall -0 haproxy`, every now and then."
+    )
+    script: Script = key({}, "For `check: script`.")
+    priorities: Annotated[tuple[int, int], PRIORITIES] = key([100, 99], "VRRP priorities of the two balancers.")
+    preempt: Annotated[bool, FLAG] = key(False, "Whether the floating IP goes back to the first when that returns.")
+
+
+class HaproxyConfig(Section):
+    runs_on: Annotated[Literal["both", "holder"], choice("both", "holder")] = key(
+        "both", "both: ready on both balancers all the time. holder: only where the floating IP is (Pacemaker)."
+    )
+    restart: Annotated[bool, FLAG] = key(True, "Whether systemd starts a killed HAProxy again, at once.")
+    watch: Annotated[int, duration_between("0ms", "10s")] = key(
+        "100ms", "Between looks of a watchdog that ends a hung HAProxy; 0ms = no watchdog."
+    )
 
 
 class CheckConfig(Section):
@@ -195,7 +249,16 @@ class LoadBalancerConfig(Section):
     ha: Annotated[str, choice(*HA_STACKS)] = key("pacemaker", "What keeps the floating IP on a living balancer.")
     floating_ip: OptionalAddress = key(None, "In the balancers' network. Default: its address .20.")
     name: DnsLabel = key("vip", "The floating IP's DNS name.")
-    corosync: Corosync = key({}, "How fast a lost balancer is noticed.")
+    profile: Annotated[str, choice(*PROFILES)] = key(
+        "default", "default: fast, without false alarms on a busy computer. extreme: faster, with less margin."
+    )
+    corosync: Corosync = key({}, "Pacemaker's messages: how fast a lost balancer is noticed.")
+    pacemaker: Pacemaker = key({}, "Pacemaker's safeguards against two holders.")
+    keepalived: Keepalived = key({}, "keepalived's settings, for `ha: keepalived`.")
+    haproxy: HaproxyConfig = key({}, "Where HAProxy runs, and who looks after it.")
+    arp_refresh: Annotated[bool, FLAG] = key(
+        True, "Whether the holder tells the network again and again where the floating IP is."
+    )
     # A SIGKILLed HAProxy is seen by this and nothing else, so it is most of that scenario's outage.
     monitor: Annotated[int, duration_between("100ms", "10m")] = key(
         "500ms", "Between looks at HAProxy and the floating IP."
@@ -263,6 +326,15 @@ class Config(Section):
     @property
     def balancer(self) -> LoadBalancerConfig:
         return self.load_balancer or LoadBalancerConfig()
+
+    def balancer_ms(self, section: str, name: str) -> int:
+        """A time of the balancers' stack: as written in the file, else the profile's, else the default."""
+        settings = getattr(self.balancer, section) if section else self.balancer
+        value: int = getattr(settings, name)
+        path: KeyPath = ("load_balancer", section, name) if section else ("load_balancer", name)
+        if self.balancer.profile == "extreme" and not self.is_written(path):
+            return EXTREME.get(f"{section}.{name}".lstrip("."), value)
+        return value
 
     @property
     def storage(self) -> Gluster:

@@ -219,7 +219,27 @@ def _parse_url_path(value: Any) -> str:
     return text
 
 
+def _parse_flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def _parse_priorities(value: Any) -> tuple[int, int]:
+    wanted = "must be two priorities from 1 to 254, such as [100, 99]"
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(wanted)
+    if any(isinstance(item, bool) or not isinstance(item, int) or not 1 <= item <= 254 for item in value):
+        raise ValueError(wanted)
+    return value[0], value[1]
+
+
 _STRING = {"type": "string"}
+FLAG = Rule(_parse_flag, {"type": "boolean"})
+PRIORITIES = Rule(
+    _parse_priorities,
+    {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 254}, "minItems": 2, "maxItems": 2},
+)
 DOMAIN = Rule(_parse_domain, {**_STRING, "format": "hostname", "maxLength": DOMAIN_MAX})
 ADDRESS = Rule(_parse_address, {**_STRING, "format": "ipv4"})
 CIDR = Rule(_parse_cidr, {**_STRING, "pattern": r"^[0-9]+(\.[0-9]+){3}/[0-9]+$"})

@@ -148,15 +148,45 @@ class FloatingIp:
 
 
 @dataclass(frozen=True, slots=True)
+class Keepalived:
+    """VRRP as keepalived has it. ``check`` is ``process`` or ``script``; the script's ``weight`` is added to a priority
+    while it passes. ``priorities`` are the balancers', in order. Times are milliseconds."""
+
+    advert_ms: int
+    down_timer_adverts: int
+    check: str
+    script_interval_ms: int
+    script_weight: int
+    script_fall: int
+    script_rise: int
+    priorities: tuple[int, int]
+    preempt: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LoadBalancer:
-    """The balancer pair's settings. Times are milliseconds. ``ha`` names the stack that keeps the floating IP."""
+    """The balancer pair's settings. Times are milliseconds. ``ha`` names the stack that keeps the floating IP.
+
+    ``knet_ping`` is ``tuned`` or ``auto``, ``haproxy_on`` is ``both`` or ``holder``; ``haproxy_watch_ms`` is 0 where
+    no watchdog looks after HAProxy.
+    """
 
     ha: str
+    profile: str
     floating_ip: FloatingIp
     token_ms: int
     consensus_ms: int
+    join_ms: int
+    knet_ping: str
+    third_vote: bool
+    fencing: bool
     monitor_ms: int
     stats_port: int
+    haproxy_on: str
+    haproxy_restart: bool
+    haproxy_watch_ms: int
+    arp_refresh: bool
+    keepalived: Keepalived
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,11 +356,36 @@ def _plan_balancer(config: Config, placement: Placement) -> LoadBalancer | None:
     interface = IPv4Interface((address, config.networks[network].cidr.prefixlen))
     return LoadBalancer(
         ha=balancer.ha,
+        profile=balancer.profile,
         floating_ip=FloatingIp(interface, network, balancer.name, f"{balancer.name}.{config.domain}"),
-        token_ms=balancer.corosync.token,
-        consensus_ms=balancer.corosync.consensus,
+        token_ms=config.balancer_ms("corosync", "token"),
+        consensus_ms=config.balancer_ms("corosync", "consensus"),
+        join_ms=balancer.corosync.join,
+        knet_ping=balancer.corosync.knet_ping,
+        third_vote=balancer.pacemaker.third_vote,
+        fencing=balancer.pacemaker.fencing,
         monitor_ms=balancer.monitor,
         stats_port=balancer.stats_port,
+        haproxy_on=balancer.haproxy.runs_on,
+        haproxy_restart=balancer.haproxy.restart,
+        haproxy_watch_ms=balancer.haproxy.watch,
+        arp_refresh=balancer.arp_refresh,
+        keepalived=_plan_keepalived(config),
+    )
+
+
+def _plan_keepalived(config: Config) -> Keepalived:
+    settings = config.balancer.keepalived
+    return Keepalived(
+        advert_ms=config.balancer_ms("keepalived", "advert"),
+        down_timer_adverts=config.balancer_ms("keepalived", "down_timer_adverts"),
+        check=settings.check,
+        script_interval_ms=settings.script.interval,
+        script_weight=settings.script.weight,
+        script_fall=settings.script.fall,
+        script_rise=settings.script.rise,
+        priorities=settings.priorities,
+        preempt=settings.preempt,
     )
 
 

@@ -4,19 +4,22 @@ suite = "trixie"
 packages = {
   common = [
     "bash-completion", "bind9-dnsutils", "ca-certificates", "cloud-init", "curl", "dbus", "iproute2",
-    "iputils-arping", "iputils-ping", "jq", "less", "libnss-resolve", "netbase", "nftables", "openssh-server",
+    "iptables", "iputils-arping", "iputils-ping", "jq", "less", "libnss-resolve", "netbase", "nftables", "openssh-server",
     "procps", "socat", "sudo", "systemd", "systemd-resolved", "systemd-sysv", "udev", "xfsprogs",
   ]
-  gateway = ["dnsmasq"]
-  lb      = ["corosync", "haproxy", "pacemaker", "pacemaker-cli-utils", "resource-agents"]
+  gateway = ["corosync-qnetd", "dnsmasq"]
+  lb = [
+    "corosync", "corosync-qdevice", "haproxy", "keepalived", "pacemaker", "pacemaker-cli-utils", "resource-agents",
+  ]
   master  = ["etcd-client", "etcd-server"]
   worker  = ["containerd", "glusterfs-client", "runc"]
   gluster = ["glusterfs-client", "glusterfs-server"]
 }
 
 disabled_units = [
-  "containerd.service", "corosync.service", "dnsmasq.service", "etcd.service", "glusterd.service", "haproxy.service",
-  "logd.service", "nftables.service", "pacemaker.service",
+  "containerd.service", "corosync.service", "corosync-qdevice.service", "corosync-qnetd.service", "dnsmasq.service",
+  "etcd.service", "glusterd.service", "haproxy.service", "keepalived.service", "logd.service", "nftables.service",
+  "pacemaker.service",
 ]
 
 masked_units = [

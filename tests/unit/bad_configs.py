@@ -159,7 +159,9 @@ KEYS = [
         "failover.budgets.holder-power-off",
         "unknown scenario; did you mean holder-powered-off?",
     ),
-    Bad("ha unknown", LB + "  ha: heartbeat\n", 7, "load_balancer.ha", "must be pacemaker; got heartbeat"),
+    Bad(
+        "ha unknown", LB + "  ha: heartbeat\n", 7, "load_balancer.ha", "must be pacemaker or keepalived; got heartbeat"
+    ),
     Bad(
         "mount into the system",
         START + "  worker:\n    volumes:\n      data: {size: 1G, mount: /usr/data}\n",

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from rackbox.config import BUDGETS_MS, Config, json_schema, load_config, parse_config
+from rackbox.budgets import BUDGETS_MS
+from rackbox.config import Config, json_schema, load_config, parse_config
 from rackbox.config_errors import explain, got
 from rackbox.load import load_lab, load_topology
 from rackbox.paths import PROJECT
