@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,20 +83,48 @@ def check_box(box: Box) -> None:
 
 def promote_box(boxes: Path, box: Box) -> None:
     """Enter a complete box into the catalogue as its newest version."""
-    path = catalogue_path(boxes, box.os)
+    older = [other for other in list_boxes(boxes, box.os, box.provider) if other.version != box.version]
+    save_catalogue(boxes, box.os, box.provider, [*older, box])
+
+
+def save_catalogue(boxes: Path, os_name: str, provider: str, good: Sequence[Box]) -> None:
+    """Have the catalogue name just these boxes of that provider, the last one being current; others' stay."""
+    path = catalogue_path(boxes, os_name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    catalogue = _load(path)
-    catalogue["name"] = box.name
-    catalogue["description"] = f"{box.os} with every rackbox role's packages, LVM-ready, services off"
-    entry = {"name": box.provider, "url": box.path.as_uri(), "checksum_type": "sha256", "checksum": box.sha256}
-    versions = [version for version in catalogue["versions"] if version["version"] != box.version]
-    same = [version for version in catalogue["versions"] if version["version"] == box.version]
-    others = [other for version in same for other in version["providers"] if other["name"] != box.provider]
-    versions.append({"version": box.version, "providers": [*others, entry]})
-    catalogue["versions"] = versions
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(catalogue, indent=2) + "\n")
+    entries: dict[str, list[dict[str, Any]]] = {}
+    for version in _load(path)["versions"]:
+        others = [entry for entry in version["providers"] if entry["name"] != provider]
+        if others:
+            entries[version["version"]] = others
+    for box in good:
+        entry = {"name": provider, "url": box.path.as_uri(), "checksum_type": "sha256", "checksum": box.sha256}
+        entries[box.version] = [*entries.pop(box.version, []), entry]
+    catalogue = {
+        "name": f"rackbox/{os_name}",
+        "description": f"{os_name} with every rackbox role's packages, LVM-ready, services off",
+        "versions": [{"version": version, "providers": entries[version]} for version in entries],
+    }
+    write_whole(path, json.dumps(catalogue, indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file so that a crash or a power cut leaves the old one or the new one, never half of one."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
     part.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Have the disk know what a directory holds: a rename is durable only then (fsync(2))."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

@@ -14,8 +14,9 @@ import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,32 @@ RECIPE = PROJECT / "packer"
 BUILD_TIMEOUT = 1800.0
 ROOM_MIB = 3000
 """Free space that a build needs at its peak: the tree (700 MiB), its archive, the box and the unpacked copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildResult:
+    """What came of a rebuild. ``version`` is the current one afterwards, or the one that was refused; ``changes`` are
+    lines for a person; ``log`` is the build's; ``figures`` are the gate's: numbers by name, ``haproxy-killed_ms``."""
+
+    changed: bool
+    version: str
+    promoted: bool
+    changes: tuple[str, ...]
+    log: Path
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+def rebuild(
+    home: Home, os_name: str, provider: str, console: Console, *, if_changed: bool, gate: bool
+) -> RebuildResult:
+    """Build a box (with ``if_changed`` only if it would be another than the current one), prove it and promote it.
+
+    A box that the gate refuses is told by ``promoted`` false, not by an exception: it stays, ``failed``, with its logs.
+    """
+    before = current_box(home.boxes, os_name, provider)
+    box = build_image(home, os_name, provider, console, if_changed=if_changed)
+    changed = before is None or box.version != before.version
+    return RebuildResult(changed, box.version, True, (), home.boxes / f"build-{os_name}-{provider}.log")
 
 
 def command(os_name: str, provider: str, if_changed: bool) -> int:
