@@ -7,11 +7,13 @@ the history is damaged, the lab did not come back to exactly one holder. It neve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from rackbox.history import PROBE_SOURCE, Attempt, History, HistoryError, Record
+from rackbox.holding import read_holding
+from rackbox.measures import Figure, Summary, measure_run, summarise
 from rackbox.outage import (
     BASELINE_SECONDS,
     Outage,
@@ -21,6 +23,7 @@ from rackbox.outage import (
     measure_outage,
     percentile,
 )
+from rackbox.promises import LimitChecks, check_audits, check_limits, check_watchers, note_figures, read_limits
 
 Verdict = Literal["held", "over budget", "unknown"]
 
@@ -53,7 +56,8 @@ class RunVerdict:
 
     ``holder_before`` / ``holder_after`` are comma-separated machine names (the floating IP's holders before the fault
     and after recovery), ``healthy_again`` counts from the end of healing. ``timeline`` covers ``timeline_seconds`` from
-    half a second before the injection, see ``outage.draw_timeline``.
+    half a second before the injection, see ``outage.draw_timeline``. ``figures`` are ``measures.FIGURES``; ``limits``
+    what was promised of them (ms, or a count). ``begun`` is the wall time of the history's first record.
     """
 
     run: str
@@ -72,6 +76,14 @@ class RunVerdict:
     healthy_again: float | None = None
     timeline: str = ""
     timeline_seconds: float = 0.0
+    figures: tuple[Figure, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
+    begun: float = 0.0
+    seconds: float = 0.0
+    box: str = ""
+
+    def figure(self, name: str) -> float | None:
+        return next((figure.value for figure in self.figures if figure.name == name), None)
 
     @property
     def outage(self) -> Outage | None:
@@ -96,6 +108,11 @@ class ScenarioVerdict:
     resolution: float | None
     failed: int
     slow: int
+    summaries: tuple[Summary, ...] = ()
+
+    def worst_of(self, name: str) -> float | None:
+        """The worst of one figure over the runs; None if no run has it."""
+        return next((summary.worst for summary in self.summaries if summary.name == name), None)
 
 
 def combine(verdicts: Sequence[Verdict]) -> Verdict:
@@ -120,6 +137,7 @@ def judge_all(scenario: str, runs: Sequence[RunVerdict]) -> ScenarioVerdict:
         resolution=max((outage.resolution for outage in outages), default=None),
         failed=sum(outage.failed for outage in outages),
         slow=sum(outage.slow for outage in outages),
+        summaries=summarise([run.figures for run in runs]),
     )
 
 
@@ -142,6 +160,9 @@ def _judge(history: History, run: str) -> RunVerdict:
     doubts = [*_check_file(history), *_check_end(history)]
     notes: list[str] = []
     split: list[str] = []
+    figures: tuple[Figure, ...] = ()
+    limits = read_limits(header)
+    checks = LimitChecks()
     measures: tuple[ProbeMeasure, ...] = ()
     timeline, span = "", 0.0
     injected = history.first("inject-start")
@@ -151,14 +172,18 @@ def _judge(history: History, run: str) -> RunVerdict:
         measures = _measure(history, header, injected.t)
         doubts += _check_bite(history, header)
         doubts += _check_probe(history, header, judged, injected)
-        split = _check_holders(history, header)
+        outage = next((measure.outage for measure in measures if measure.probe == judged), None)
+        figures = measure_run(history, injected.t, judged, outage)
+        checks = check_limits(limits, figures)
+        contradictions, silent = check_watchers(history, read_holding(history), injected.t)
+        split = [*_check_holders(history, header), *contradictions, *check_audits(history)]
         timeline, span = _draw(history, judged, injected.t)
-        notes += _note(history, header, measures, judged)
+        notes += [*_note(history, header, measures, judged), *note_figures(figures, limits), *silent]
     writes, write_faults = _audit_writes(history, header)
     doubts += [text for text in write_faults if not text.startswith("acknowledged")]
     broken = [text for text in write_faults if text.startswith("acknowledged")]
     outage = next((measure.outage for measure in measures if measure.probe == judged), None)
-    verdict, reasons = _decide(outage, budget, doubts, broken, split)
+    verdict, reasons = _decide(outage, budget, doubts, [*broken, *checks.broken], split, checks)
     return RunVerdict(
         run=run,
         scenario=scenario,
@@ -176,27 +201,41 @@ def _judge(history: History, run: str) -> RunVerdict:
         healthy_again=_healthy_again(history),
         timeline=timeline,
         timeline_seconds=span,
+        figures=figures,
+        limits=limits,
+        begun=history.records[0].wall,
+        seconds=history.records[-1].t - history.records[0].t,
+        box=_box(header),
     )
 
 
 def _decide(
-    outage: Outage | None, budget: float, doubts: Sequence[str], broken: Sequence[str], split: Sequence[str]
+    outage: Outage | None,
+    budget: float,
+    doubts: Sequence[str],
+    broken: Sequence[str],
+    split: Sequence[str],
+    checks: LimitChecks,
 ) -> tuple[Verdict, tuple[str, ...]]:
     """A promise seen broken is over budget, whatever else is in doubt; then doubts about the instrument come before its
     figures, because a figure that cannot be trusted is neither good nor bad."""
     if broken:
         return "over budget", (*broken, *doubts, *split)
     if doubts or outage is None:
-        return "unknown", (*doubts, *split) or ("nothing was measured",)
+        return "unknown", (*doubts, *checks.unclear, *split) or ("nothing was measured",)
+    over = list(checks.over)
     if outage.seconds > budget:
         end = "" if outage.recovered else " at least: it was never good again"
-        return "over budget", (f"outage {outage.seconds * 1000:.0f} ms{end}; budget {budget * 1000:.0f} ms", *split)
+        over.insert(0, f"outage {outage.seconds * 1000:.0f} ms{end}; budget {budget * 1000:.0f} ms")
+    if over:
+        return "over budget", (*over, *split)
+    unclear = [*checks.unclear, *split]
     if not outage.recovered:
-        return "unknown", ("never good again, but the probe ended before the budget did", *split)
-    if outage.seconds + outage.resolution > budget:
+        unclear.insert(0, "never good again, but the probe ended before the budget did")
+    elif outage.seconds + outage.resolution > budget:
         figure = f"{outage.seconds * 1000:.0f} ± {outage.resolution * 1000:.0f} ms"
-        return "unknown", (f"the outage of {figure} cannot be told from the budget of {budget * 1000:.0f} ms", *split)
-    return ("unknown", tuple(split)) if split else ("held", ())
+        unclear.insert(0, f"the outage of {figure} cannot be told from the budget of {budget * 1000:.0f} ms")
+    return ("unknown", tuple(unclear)) if unclear else ("held", ())
 
 
 def _check_file(history: History) -> list[str]:
@@ -338,6 +377,11 @@ def _holders(history: History, phase: str) -> str:
 def _healthy_again(history: History) -> float | None:
     heal, healthy = history.last("heal-end"), history.last("healthy-again")
     return healthy.t - heal.t if heal and healthy else None
+
+
+def _box(header: Record) -> str:
+    facts = header.fields.get("facts")
+    return str(facts.get("box") or "") if isinstance(facts, Mapping) else ""
 
 
 def _draw(history: History, judged: str, injected: float) -> tuple[str, float]:
