@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rackbox.pki import Identity, KeyPair, is_usable, make_authority, make_certificate, make_ssh_key
 from rackbox.templating import GuestFile
-from rackbox.topology import Node, Topology
+from rackbox.topology import MANAGEMENT, Node, Topology
 
 AUTHKEY_BYTES = 256  # corosync-keygen(8) writes as many since corosync 3.0
 PASSWORD_LENGTH = 24
@@ -80,6 +80,8 @@ def ensure_credentials(topology: Topology, secrets_dir: Path) -> Credentials:
         for node in topology.nodes
         if node.role in CLIENT_ROLES | SERVER_ROLES
     }
+    switch = topology.network(MANAGEMENT).client
+    _ensure_pair(store, "fence", Identity("fence", ("fence",), (str(switch),), True, False), authority)
     password = store.ensure("stats-password", _make_password).decode().strip()
     authkey = store.ensure("corosync.authkey", lambda: secrets.token_bytes(AUTHKEY_BYTES))
     return Credentials(secrets_dir, authority, client, ssh, host_keys, certificates, password, authkey)

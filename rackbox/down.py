@@ -11,6 +11,7 @@ from rich.console import Console
 
 from rackbox.consoles import open_console
 from rackbox.errors import EXIT_OK, ConfigError, LabError
+from rackbox.fencing import stop_fencing
 from rackbox.lab import LiveLab, lab_lock, lock_file, open_booted_lab, open_lab
 from rackbox.load import load_topology
 from rackbox.progress import Steps
@@ -59,6 +60,7 @@ def tear_down(lab: LiveLab, console: Console, *, keep: bool = False) -> None:
             console.print(f"lab {lab.topology.lab} is not there: nothing to do")
             lock_file(lab.paths).unlink(missing_ok=True)
             return
+        stop_fencing(lab.paths)
         if lab.provider.is_prepared(lab.topology, lab.paths):
             with steps.step(f"{len(existing)} machines off"):
                 _power_off(lab)

@@ -40,10 +40,12 @@ class LiveMachine:
         return self.lab.connections.run(self.node.name, script, timeout=timeout, check=check)
 
     def power_off(self) -> None:
+        _unplug(self.lab.paths, self.node.name)
         self.lab.connections.close(self.node.name)
         self.lab.provider.power_off(self.lab.topology, self.node)
 
     def power_on(self) -> None:
+        plug_in(self.lab.paths, self.node.name)
         self.lab.provider.power_on(self.lab.topology, self.node)
 
     def is_running(self) -> bool:
@@ -182,6 +184,21 @@ def open_booted_lab(lab_file: Path) -> LiveLab | None:
         if state and state.lab_file == str(lab_file.resolve()) and paths.booted.exists():
             return LiveLab(lab_file, load_topology(paths.booted), home, paths, open_provider(state.provider))
     return None
+
+
+def is_unplugged(paths: LabPaths, name: str) -> bool:
+    """Whether somebody has pulled that machine's plug: then the cluster's power switch must not start it again."""
+    return (paths.runtime / "unplugged" / name).exists()
+
+
+def _unplug(paths: LabPaths, name: str) -> None:
+    mark = paths.runtime / "unplugged" / name
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+
+
+def plug_in(paths: LabPaths, name: str) -> None:
+    (paths.runtime / "unplugged" / name).unlink(missing_ok=True)
 
 
 @contextmanager

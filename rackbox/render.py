@@ -24,6 +24,7 @@ from rackbox.topology import MANAGEMENT, WAN, Nic, Node, Topology
 GUEST_LIBRARY = "/usr/local/lib/rackbox"
 GUEST_USER = "vagrant"
 HEALTH_PORT = 8405  # HAProxy's own health, on the balancer's 127.0.0.1 only
+FENCE_PORT = 8406  # the lab's power switch, on the host's management address
 WAIT_SECONDS = 120  # how long a hook waits for the other machines
 PEER_ROLES = frozenset({"lb", "master", "gluster"})  # roles whose machines must know each other
 PRIVATE_FILES = frozenset({"/etc/haproxy/haproxy.cfg"})  # holds the stats page's password
@@ -89,6 +90,11 @@ def render_env(topology: Topology, node: Node) -> dict[str, str]:
         "FLOATING_IP": str(balancer.floating_ip.address.ip) if balancer else "",
         "STATS_PORT": str(balancer.stats_port) if balancer and node.role == "lb" else "",
         "HEALTH_PORT": str(HEALTH_PORT) if node.role == "lb" else "",
+        "HA": balancer.ha if balancer and node.role == "lb" else "",
+        "HAPROXY_ON": balancer.haproxy_on if balancer and node.role == "lb" else "",
+        "WATCH_MS": str(balancer.haproxy_watch_ms or "") if balancer and node.role == "lb" else "",
+        "QUORUM_HOST": _quorum_host(topology) if node.role in ("gateway", "lb") else "",
+        "FENCE_URL": _fence_url(topology) if node.role == "lb" else "",
         "GLUSTER_SERVERS": " ".join(server.fqdn for server in storage),
         "GLUSTER_VOLUME": topology.gluster_volume or "" if storage else "",
         "GLUSTER_BRICK": bricks[0] if bricks else "",
@@ -96,6 +102,22 @@ def render_env(topology: Topology, node: Node) -> dict[str, str]:
         "WAIT_SECONDS": str(WAIT_SECONDS),
     }
     return {f"RACKBOX_{name}": value for name, value in values.items()}
+
+
+def _quorum_host(topology: Topology) -> str:
+    """Where the balancers' third vote is: the gateway, on their own network. "" where they have none."""
+    balancer = topology.load_balancer
+    if balancer is None or balancer.ha != "pacemaker" or not balancer.third_vote:
+        return ""
+    return str(topology.network(balancer.floating_ip.network).gateway)
+
+
+def _fence_url(topology: Topology) -> str:
+    """Where a balancer asks to have the other one switched off: the host, on the management network."""
+    balancer = topology.load_balancer
+    if balancer is None or balancer.ha != "pacemaker" or not balancer.fencing:
+        return ""
+    return f"https://{topology.network(MANAGEMENT).client}:{FENCE_PORT}"
 
 
 def escape_unit_path(path: str) -> str:
@@ -214,6 +236,7 @@ class _Renderer:
                 (node, nic) for node in topology.nodes for nic in node.nics if nic.network not in (MANAGEMENT, WAN)
             ],
             "health_port": HEALTH_PORT,
+            "quorum_host": _quorum_host(topology),
             "stats_password": self._credentials.stats_password,
             "gluster_mount_unit": f"{escape_unit_path(topology.gluster_mount)}.mount",
         }

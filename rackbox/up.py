@@ -18,11 +18,12 @@ from rich.console import Console
 from rackbox.box import Box, check_box, list_boxes
 from rackbox.consoles import open_console
 from rackbox.errors import EXIT_FAILED, EXIT_OK, LabError
+from rackbox.fencing import start_fencing
 from rackbox.follow import follow_provisioning
 from rackbox.forwarding import start_forwarders
 from rackbox.health import LabHealth
 from rackbox.image import build_image
-from rackbox.lab import LiveLab, lab_lock, open_lab
+from rackbox.lab import LiveLab, lab_lock, open_lab, plug_in
 from rackbox.labfiles import render_files
 from rackbox.locks import hold_lock
 from rackbox.progress import MachineBoard, Steps
@@ -93,6 +94,7 @@ def _boot(
     with steps.step("files written"):
         write_rendered(files, lab.paths.rendered)
     _install_box(lab, box, vagrant, steps)
+    start_fencing(lab)
     # An `up` that was killed has not even said who failed: who was never finished is made anew as well.
     lost = existing - state.digests.keys() if state.phase == "starting" else frozenset()
     anew = [node.name for node in lab.topology.nodes if node.name in existing & {*state.failed, *lost}]
@@ -139,6 +141,7 @@ def _start_machines(
         return
     for node in start:
         lab.connections.close(node.name)
+        plug_in(lab.paths, node.name)
         lab.provider.before_boot(node, lab.paths)
     stop = threading.Event()
     with board:

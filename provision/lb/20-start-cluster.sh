@@ -7,6 +7,9 @@ set -euo pipefail
 # shellcheck source=/dev/null
 . "${0%/*}/../lib.sh"
 
+if [[ $RACKBOX_HA != pacemaker ]]; then
+  exit 0
+fi
 wanted=/etc/rackbox/cib.xml
 corosync=/etc/corosync/corosync.conf
 live=$RACKBOX_ROOT/var/lib/pacemaker/cib/cib.xml
@@ -18,10 +21,14 @@ fi
 
 if systemctl is-active --quiet corosync.service && file_changed "$corosync"; then
   # Everything that Corosync carries goes down and comes back with it.
-  systemctl stop pacemaker.service corosync.service
+  systemctl stop pacemaker.service corosync-qdevice.service corosync.service
 fi
 if ! systemctl is-active --quiet pacemaker.service; then
-  systemctl start corosync.service pacemaker.service
+  systemctl start corosync.service
+  if [[ -n $RACKBOX_QUORUM_HOST ]]; then
+    systemctl start --no-block corosync-qdevice.service # it waits for the gateway by itself
+  fi
+  systemctl start pacemaker.service
 fi
 remember_file "$corosync"
 
