@@ -100,7 +100,7 @@ def _own_boot() -> str:
 def _keep(path: Path, lines: list[Line]) -> None:
     """The excerpt as text, a ``*`` before what was noticed."""
     rows = [
-        f"{datetime.fromtimestamp(line.wall, UTC):%H:%M:%S.%f} {' *'[line.noticed]} {line.unit}: {line.message}\n"
+        f"{datetime.fromtimestamp(line.wall, UTC):%H:%M:%S.%f} {'*' if line.noticed else ' '} {line.unit}: {line.message}"
         for line in lines
     ]
-    path.write_text("".join(rows), encoding="utf-8")
+    path.write_text("\n".join([*rows, ""]), encoding="utf-8")
