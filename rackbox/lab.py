@@ -51,6 +51,16 @@ class LiveMachine:
     def is_running(self) -> bool:
         return self.node.name in self.lab.provider.running(self.lab.topology, self.lab.paths)
 
+    def freeze(self) -> None:
+        self.lab.connections.close(self.node.name)  # nobody would answer on it
+        self.lab.provider.freeze(self.lab.topology, self.node)
+
+    def thaw(self) -> None:
+        self.lab.provider.thaw(self.lab.topology, self.node)
+
+    def is_frozen(self) -> bool:
+        return self.node.name in self.lab.provider.frozen(self.lab.topology, self.lab.paths)
+
 
 @dataclass(frozen=True, slots=True)
 class LiveLab:

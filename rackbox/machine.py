@@ -31,7 +31,19 @@ class Machine(Protocol):
         """Put the plug back and return once the machine has been started. Idempotent."""
         ...
 
-    def is_running(self) -> bool: ...
+    def is_running(self) -> bool:
+        """Whether it has power; a frozen machine has."""
+        ...
+
+    def freeze(self) -> None:
+        """Stop every process between two instructions (or the whole machine, where the provider can). Idempotent."""
+        ...
+
+    def thaw(self) -> None:
+        """Let it go on. Idempotent, and harmless on a machine without power."""
+        ...
+
+    def is_frozen(self) -> bool: ...
 
 
 class Lab(Protocol):

@@ -90,6 +90,18 @@ class Provider(Protocol):
 
     def power_on(self, topology: Topology, node: Node) -> None: ...
 
+    def freeze(self, topology: Topology, node: Node) -> None:
+        """Stop all of a machine's processes, or the machine itself where that can be done."""
+        ...
+
+    def thaw(self, topology: Topology, node: Node) -> None:
+        """Harmless on a machine that is not frozen, or off."""
+        ...
+
+    def frozen(self, topology: Topology, paths: LabPaths) -> frozenset[str]:
+        """Names of the machines that are frozen; they count as running, too."""
+        ...
+
     def console_tail(self, node: Node, paths: LabPaths, lines: int) -> list[str]:
         """The last lines of the machine's console, for an error message; empty where there is none."""
         ...

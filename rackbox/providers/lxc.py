@@ -45,6 +45,9 @@ class LxcProvider:
         Capability("boots without virtualisation", True, "shares the host's kernel"),
         Capability("LVM volumes", False, "volumes are directories of their own; sizes are not enforced"),
         Capability("own kernel modules", False, "what the host's kernel has"),
+        Capability("power cut", True, "links cut first, then everything killed"),
+        Capability("processes frozen", True, "the kernel goes on: it answers ARP, and accepts connections"),
+        Capability("whole machine paused", False, "its processes can be frozen, its kernel is the host's"),
         Capability("durability after a power cut", False, "the host's page cache survives: a cut proves restart only"),
     )
 
@@ -162,10 +165,26 @@ lxc-stop --kill --name {node.name} || [ $? -eq 2 ]"""
         run(enter_argv(_place(topology), ["bash", "-euc", script]), timeout=30)
 
     def power_on(self, topology: Topology, node: Node) -> None:
-        place = _place(topology)
-        state = run(enter_argv(place, ["lxc-info", "--name", node.name, "--state", "--no-humanize"]), timeout=10)
-        if state.stdout.strip() != "RUNNING":
-            run(enter_argv(place, ["lxc-start", "--daemon", "--name", node.name]), timeout=60)
+        if self._state(topology, node) == "STOPPED":
+            run(enter_argv(_place(topology), ["lxc-start", "--daemon", "--name", node.name]), timeout=60)
+
+    def freeze(self, topology: Topology, node: Node) -> None:
+        run(enter_argv(_place(topology), ["lxc-freeze", "--name", node.name]), timeout=15)
+
+    def thaw(self, topology: Topology, node: Node) -> None:
+        state = self._state(topology, node)
+        if state in ("FROZEN", "FREEZING"):
+            run(enter_argv(_place(topology), ["lxc-unfreeze", "--name", node.name]), timeout=15)
+
+    def frozen(self, topology: Topology, paths: LabPaths) -> frozenset[str]:
+        if not self.is_prepared(topology, paths):
+            return frozenset()
+        listing = run(enter_argv(_place(topology), ["lxc-ls", "--frozen", "-1"]), timeout=20)
+        return frozenset(listing.stdout.split())
+
+    def _state(self, topology: Topology, node: Node) -> str:
+        info = ["lxc-info", "--name", node.name, "--state", "--no-humanize"]
+        return run(enter_argv(_place(topology), info), timeout=10).stdout.strip()
 
     def console_tail(self, node: Node, paths: LabPaths, lines: int) -> list[str]:
         try:
