@@ -19,6 +19,7 @@ import signal
 import ssl
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rackbox.errors import LabError
@@ -122,7 +123,8 @@ def _name_of(writer: asyncio.StreamWriter) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+    """Stamped to the millisecond: ``rackbox.logs`` reads from here when a machine was fenced."""
+    print(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}", flush=True)
 
 
 def make_tls(secrets: Path) -> ssl.SSLContext:

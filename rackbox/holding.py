@@ -150,7 +150,7 @@ def read_holding(history: History) -> Holding | None:
             pulled = record.t
     if not machines:
         return None
-    end = history.records[-1].t
+    end = max(record.t for record in history.records)
     for watched in machines.values():
         watched.drop(end)
         watched.speak(end)

@@ -15,14 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rackbox.errors import LabError
+from rackbox.history import Record
 from rackbox.machine import Lab
 from rackbox.measures import LOG_SOURCE
-from rackbox.noticing import Line, choose_lines, read_journal
+from rackbox.noticing import Line, choose_lines, read_fencing, read_journal
 from rackbox.recorder import Recorder
 
 JOURNAL_TIMEOUT = 10.0
 LEAD_SECONDS = 2.0
 MAX_ENTRIES = 4000
+FENCE_LOG = "fence.log"
 KERNEL_STAT = Path("/proc/stat")
 _FIELDS = "MESSAGE,UNIT,_SYSTEMD_UNIT,SYSLOG_IDENTIFIER,PRIORITY,_TRANSPORT,_SOURCE_REALTIME_TIMESTAMP"
 _SCRIPT = """\
@@ -45,6 +47,7 @@ def collect_logs(lab: Lab, history: Path, run_dir: Path, since_wall: float) -> i
     """Write every machine's telling lines since shortly before ``since_wall`` (the injection, seconds since 1970) into
     ``history``, and their excerpts into ``run_dir``. Returns how many lines were written."""
     names = [node.name for node in lab.topology.nodes]
+    _collect_fencing(lab, history, since_wall)
     with ThreadPoolExecutor(max_workers=max(1, min(16, len(names)))) as pool:
         return sum(pool.map(lambda name: _collect(lab, name, history, run_dir, since_wall - LEAD_SECONDS), names))
 
@@ -74,6 +77,20 @@ def _collect(lab: Lab, name: str, history: Path, run_dir: Path, since: float) ->
     return len(chosen)
 
 
+def _collect_fencing(lab: Lab, history: Path, since: float) -> None:
+    """What the lab's power switch did for its cluster, as ``power`` events of source ``fence``: a machine that was
+    fenced holds nothing any more, though it had no time to say so."""
+    try:
+        text = (lab.paths.logs / FENCE_LOG).read_text(encoding="utf-8", errors="replace")
+        acts = [(wall, name) for wall, name in read_fencing(text) if wall >= since]
+        with Recorder(history, "fence") as recorder:
+            ahead = time.time() - time.monotonic()
+            for wall, name in acts:
+                recorder.append(Record(wall - ahead, wall, "fence", "power", {"machine": name, "on": False}))
+    except (LabError, OSError):  # no log: no fencing in this lab
+        return
+
+
 def _ask(lab: Lab, name: str, since: float) -> tuple[_Clock, list[Line]]:
     """The journal, and how the guest's clock stands to ours. Raises ``ValueError`` when the answer is none."""
     before, wall, mono = time.monotonic(), time.time(), time.monotonic()
@@ -99,8 +116,9 @@ def _own_boot() -> str:
 
 def _keep(path: Path, lines: list[Line]) -> None:
     """The excerpt as text, a ``*`` before what was noticed."""
+    stamps = [f"{datetime.fromtimestamp(line.wall, UTC):%H:%M:%S.%f}" for line in lines]
     rows = [
-        f"{datetime.fromtimestamp(line.wall, UTC):%H:%M:%S.%f} {'*' if line.noticed else ' '} {line.unit}: {line.message}"
-        for line in lines
+        f"{stamp} {'*' if line.noticed else ' '} {line.unit}: {line.message}\n"
+        for stamp, line in zip(stamps, lines, strict=True)
     ]
-    path.write_text("\n".join([*rows, ""]), encoding="utf-8")
+    path.write_text("".join(rows), encoding="utf-8")

@@ -6,10 +6,12 @@ keepalived 2.3, HAProxy 3.0, etcd 3.5, systemd 257). Entry points: ``read_journa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 MAX_LINES = 150
 MAX_CHARACTERS = 400
@@ -80,6 +82,7 @@ NOTICES: Mapping[str, tuple[str, ...]] = {
 }
 
 _COMPILED = {unit: re.compile("|".join(patterns)) for unit, patterns in NOTICES.items()}
+_FENCED = re.compile(r"(?P<stamp>\S+) \S+: POST /v1/(?P<machine>[\w.-]+)/(?:off|reboot): 200 ")
 _HAPROXY_HEAD = re.compile(r"^\[[A-Z]+\]\s+\(\d+\) : ")
 
 
@@ -121,6 +124,17 @@ def is_notice(unit: str, teller: str, message: str) -> bool:
     else:
         pattern = _COMPILED.get("rackbox" if unit.startswith("rackbox") else unit, re.compile(r"(?!)"))
     return pattern.search(message) is not None
+
+
+def read_fencing(text: str) -> list[tuple[float, str]]:
+    """When (seconds since 1970) which machine was off, from the log of the lab's power switch (``rackbox.fence``)."""
+    found: list[tuple[float, str]] = []
+    for row in text.splitlines():
+        match = _FENCED.match(row)
+        if match:
+            with contextlib.suppress(ValueError):
+                found.append((datetime.fromisoformat(match["stamp"]).timestamp(), match["machine"]))
+    return found
 
 
 def _read_entry(entry: Mapping[str, object]) -> Line | None:
