@@ -169,6 +169,9 @@ def _load_balancer(config: Config) -> Found:
         yield ("load_balancer", "stats_port"), f"must be another port: {taken} has it; got {balancer.stats_port}"
     if balancer.haproxy.runs_on == "holder" and balancer.ha != "pacemaker":
         yield ("load_balancer", "haproxy", "runs_on"), f"must be both with ha: {balancer.ha}; got holder"
+    if balancer.corosync.join >= balancer.corosync.consensus:  # corosync.conf(5)
+        consensus, join = format_duration(balancer.corosync.consensus), format_duration(balancer.corosync.join)
+        yield ("load_balancer", "corosync", "join"), f"must be below consensus ({consensus}); got {join}"
     interval = balancer.keepalived.script.interval
     if interval % 1000:  # keepalived.conf(5): vrrp_script's interval counts seconds
         here: KeyPath = ("load_balancer", "keepalived", "script", "interval")
