@@ -126,19 +126,38 @@ def _gateway(topology: Topology, role: Document) -> tuple[str, list[str]]:
 
 
 def _lb(topology: Topology, role: Document) -> tuple[str, list[str]]:
+    balancer = topology.load_balancer
+    keepalived = balancer is not None and balancer.ha == "keepalived"
+    holds = bool(role.get("holds_vip"))
+    problems = _keepalived(role) if keepalived else _pacemaker(topology, role)
+    summary = "holds the floating IP" if holds else "stands by"
+    if balancer is not None and balancer.haproxy_on == "holder" and not holds:
+        return summary, problems  # its HAProxy comes with the floating IP
+    backends = role.get("haproxy_backends", {})
+    wanted = sum(len(service.backends) for service in topology.services)
+    down = [name for name, state in backends.items() if not state.startswith("UP")]
+    problems += [f"backend {name} is {backends[name]}" for name in down]
+    if len(backends) < wanted:
+        problems.append(f"backends: must be {wanted}; got {len(backends)}")
+    return f"{summary}, {len(backends) - len(down)}/{wanted} backends up", problems
+
+
+def _pacemaker(topology: Topology, role: Document) -> list[str]:
     problems = [] if role.get("quorate") else ["cluster: no quorum"]
     wanted = sorted(node.name for node in topology.by_role("lb"))
     online = sorted(role.get("online", []))
     if online != wanted:
         problems.append(f"cluster: {', '.join(wanted)} must be online; online: {', '.join(online) or 'none'}")
-    backends = role.get("haproxy_backends", {})
-    wanted_backends = sum(len(service.backends) for service in topology.services)
-    down = [name for name, state in backends.items() if not state.startswith("UP")]
-    problems += [f"backend {name} is {backends[name]}" for name in down]
-    if len(backends) < wanted_backends:
-        problems.append(f"backends: must be {wanted_backends}; got {len(backends)}")
-    holds = "holds the floating IP" if role.get("holds_vip") else "stands by"
-    return f"{holds}, {len(backends) - len(down)}/{wanted_backends} backends up", problems
+    if role.get("third_vote", True) is not True:
+        problems.append("cluster: the quorum device has no vote")
+    return problems
+
+
+def _keepalived(role: Document) -> list[str]:
+    """keepalived's own word must fit what the network card shows; FAULT, or nothing, is no readiness."""
+    wanted = "MASTER" if role.get("holds_vip") else "BACKUP"
+    state = role.get("vrrp") or "none"
+    return [] if state == wanted else [f"VRRP state: must be {wanted}; got {state}"]
 
 
 def _master(topology: Topology, role: Document) -> tuple[str, list[str]]:

@@ -188,6 +188,16 @@ class LoadBalancer:
     arp_refresh: bool
     keepalived: Keepalived
 
+    @property
+    def tracks_haproxy(self) -> bool:
+        """Whether keepalived is told of HAProxy's end at once."""
+        return self.ha == "keepalived" and self.keepalived.check == "process"
+
+    @property
+    def watches_haproxy(self) -> bool:
+        """Whether a program in the balancers looks after HAProxy: for hangs, or for keepalived, or both."""
+        return self.haproxy_watch_ms > 0 or self.tracks_haproxy
+
 
 @dataclass(frozen=True, slots=True)
 class DnsRecord:
