@@ -39,6 +39,9 @@ class LiveMachine:
     def run(self, script: str, *, timeout: float = 10.0, check: bool = True) -> Result:
         return self.lab.connections.run(self.node.name, script, timeout=timeout, check=check)
 
+    def stream_argv(self) -> list[str]:
+        return self.lab.connections.stream_argv(self.node.name)
+
     def power_off(self) -> None:
         _unplug(self.lab.paths, self.node.name)
         self.lab.connections.close(self.node.name)

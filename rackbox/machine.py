@@ -23,6 +23,11 @@ class Machine(Protocol):
         """Run a bash script as root in the guest under ``set -euo pipefail``, for at most ``timeout`` seconds."""
         ...
 
+    def stream_argv(self) -> list[str]:
+        """An argv for this computer that runs the shell command appended to it as root in the guest, on a connection of
+        its own; its standard input and output are the command's. It ends when the machine has been silent for 6 s."""
+        ...
+
     def power_off(self) -> None:
         """Pull the plug: links are cut first, then everything is killed; nothing says goodbye. Idempotent."""
         ...

@@ -93,6 +93,12 @@ class Connections:
         inside = f"sudo -n timeout --signal=KILL {timeout:g} bash -euo pipefail -s"
         return run([*self.argv(name), inside], timeout=timeout + 5, check=check, input=script)
 
+    def stream_argv(self, name: str) -> list[str]:
+        """An ssh command line that runs, as root and on a connection of its own, the command appended to it."""
+        common = [word for option in OPTIONS for word in ("-o", option)]
+        config = str(self._paths.rendered / "ssh_config")
+        return self._wrap(["ssh", "-F", config, *common, "-o", "ControlPath=none", "-T", name, "sudo", "-n", "--"])
+
     def follow(self, name: str, command: Sequence[str]) -> subprocess.Popen[str]:
         """Start a command in a machine whose output is read line by line as it comes. The caller ends it."""
         return subprocess.Popen(  # noqa: S603 - an argv list; read while it runs

@@ -70,6 +70,9 @@ class FakeMachine:
             self.lab.happens("heal", self)
         return self._answer("")
 
+    def stream_argv(self) -> list[str]:
+        return ["fake-ssh", self.node.name]
+
     def power_off(self) -> None:
         self.lab.happens("inject", self, power=False)
 

@@ -1,6 +1,6 @@
 """etcd's JSON gateway as the probes use it: keys and values in base64, numbers as text.
 
-The paths and messages are those of etcd's API reference for v3 (``/v3/kv/range``, ``/v3/kv/put``).
+The paths and messages are those of etcd's API reference for v3 (``/v3/kv/range``, ``/v3/kv/put``, ``/v3/watch``).
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import json
 import ssl
 from typing import Any
 
-from rackbox.probes.base import ProbeFailed, ProbeSettings
-from rackbox.probes.https import post
+from rackbox.probes.base import ProbeFailed
+from rackbox.probes.endpoints import EtcdEndpoint
+from rackbox.probes.https import post, read_json
 
 PREFIX = "/rackbox/probe/"
 
@@ -29,16 +30,15 @@ def prefix_end(prefix: str) -> str:
     return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
-async def call(
-    settings: ProbeSettings, context: ssl.SSLContext, method: str, message: dict[str, Any]
-) -> dict[str, Any]:
-    """One call of ``/v3/kv/<method>``. An answer without etcd's header is a failure: something else answered."""
-    answer = await post(settings, context, f"/v3/kv/{method}", json.dumps(message).encode())
-    try:
-        data = json.loads(answer)
-    except ValueError as error:
-        raise ProbeFailed(f"not JSON: {answer[:60]!r}") from error
-    if not isinstance(data, dict) or not isinstance(data.get("header"), dict):
+async def call(endpoint: EtcdEndpoint, context: ssl.SSLContext, method: str, message: dict[str, Any]) -> dict[str, Any]:
+    """One call of ``/v3/kv/<method>`` on a connection of its own."""
+    return read_answer(await post(endpoint, context, f"/v3/kv/{method}", json.dumps(message).encode()))
+
+
+def read_answer(answer: bytes) -> dict[str, Any]:
+    """An answer without etcd's header is a failure: something else answered."""
+    data = read_json(answer)
+    if not isinstance(data.get("header"), dict):
         raise ProbeFailed(f"not an answer of etcd: {answer[:60]!r}")
     return data
 
@@ -47,3 +47,9 @@ def member_of(answer: dict[str, Any]) -> str:
     """Which etcd member answered, in the hexadecimal form that ``etcdctl`` shows."""
     identity = str(answer["header"].get("member_id", ""))
     return f"{int(identity):x}" if identity.isdigit() else ""
+
+
+def revision_of(answer: dict[str, Any]) -> int:
+    """The store's revision when it answered; 0 if it does not say."""
+    text = str(answer["header"].get("revision", ""))
+    return int(text) if text.isdigit() else 0

@@ -6,25 +6,28 @@
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 from rackbox.probes.base import Probe, ProbeSettings
-from rackbox.probes.etcd import PREFIX, call, encode, member_of
-from rackbox.probes.https import make_context
+from rackbox.probes.endpoints import EtcdEndpoint
+from rackbox.probes.etcd import PREFIX, encode, member_of, read_answer
+from rackbox.probes.https import make_context, post
 
 
-class EtcdRead(Probe):
+class EtcdRead(Probe[EtcdEndpoint]):
     name = "etcd-read"
     summary = "new TLS connection and a linearizable etcd read"
+    aims_at = EtcdEndpoint
     serializable: ClassVar[bool] = False
 
-    def __init__(self, settings: ProbeSettings) -> None:
-        super().__init__(settings)
-        self._context = make_context(settings)
-        self._message = {"key": encode(PREFIX), "serializable": self.serializable}
+    def __init__(self, settings: ProbeSettings, endpoint: EtcdEndpoint) -> None:
+        super().__init__(settings, endpoint)
+        self._context = make_context(endpoint)
+        self._message = json.dumps({"key": encode(PREFIX), "serializable": self.serializable}).encode()
 
     async def attempt(self, seq: int) -> str:
-        return member_of(await call(self.settings, self._context, "range", self._message))
+        return member_of(read_answer(await post(self.endpoint, self._context, "/v3/kv/range", self._message)))
 
 
 class EtcdReadSerializable(EtcdRead):

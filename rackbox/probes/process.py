@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from rackbox.errors import LabError
 from rackbox.machine import Lab
 from rackbox.paths import PROJECT
-from rackbox.probes.base import ProbeSettings
+from rackbox.probes import PROBES, ProbeSettings
+from rackbox.probes.endpoints import find_obstacle, plan_endpoint
 
-SERVICE = "etcd"
 _GRACE_SECONDS = 8.0
 
 
@@ -34,41 +35,39 @@ class RunningProbe(Protocol):
 
 
 def plan_settings(lab: Lab, probe: str, history: Path, run_id: str, pace: int, max_seconds: float) -> ProbeSettings:
-    """What a probe of this lab must be told. Raises ``LabError`` when the lab has nothing to probe."""
-    topology, secrets = lab.topology, lab.paths.secrets
-    service = next((service for service in topology.services if service.name == SERVICE), None)
-    if topology.load_balancer is None or service is None:
-        raise LabError(
-            f"the lab has no service `{SERVICE}` on a floating IP to probe",
-            "add load balancers and the etcd service to the lab's config",
-        )
+    """What a probe of this lab must be told. Raises ``LabError`` when the lab cannot have that probe, and says why."""
+    topology, kind = lab.topology, PROBES[probe]
+    if obstacle := find_obstacle(topology, kind.aims_at.kind):
+        raise LabError(f"probe {probe}: {obstacle}", "choose another lab with --lab, or another scenario")
+    limit = topology.failover.probe_timeout_ms / 1000
+    endpoint = plan_endpoint(
+        topology,
+        kind.aims_at.kind,
+        lab.paths.secrets,
+        lambda name: tuple(lab.machine(name).stream_argv()),
+    )
     return ProbeSettings(
         probe=probe,
         history=history,
         run_id=run_id,
-        address=str(topology.load_balancer.floating_ip.address.ip),
-        port=service.port,
-        server_name=f"{service.name}.{topology.domain}",
-        ca=secrets / "ca.pem",
-        certificate=secrets / "client.pem",
-        key=secrets / "client.key",
+        endpoint=endpoint,
         interval=topology.failover.probe_interval_ms / 1000 * pace,
-        timeout=topology.failover.probe_timeout_ms / 1000,
+        timeout=limit if kind.timeout is None else min(limit, kind.timeout),
         max_seconds=max_seconds,
     )
 
 
-class ProbeProcess:
-    """``python -m rackbox.probes.runner`` under way. ``log`` gets its standard error."""
+class ModuleProcess:
+    """``python -m MODULE …`` under way beside the test. It ends when its standard input does, so it cannot outlive us;
+    ``log`` gets what it prints. ``patience``: seconds that it may take to end."""
 
-    def __init__(self, lab: Lab, settings: ProbeSettings, log: Path) -> None:
-        self._name = settings.probe
+    def __init__(self, what: str, argv: Sequence[str], log: Path, patience: float) -> None:
+        self._what = what
         self._log = log
-        self._end_seconds = settings.timeout + settings.audit_seconds + _GRACE_SECONDS
-        argv = lab.client_argv([sys.executable, "-m", "rackbox.probes.runner", *settings.argv()])
+        self._patience = patience
         with log.open("ab") as stream:
             self._process = subprocess.Popen(  # noqa: S603 - it must run beside us; `run` waits for an end
-                argv,
+                list(argv),
                 stdin=subprocess.PIPE,
                 stdout=stream,
                 stderr=stream,
@@ -86,7 +85,7 @@ class ProbeProcess:
         if code is None:
             return ""
         tail = self._log.read_text(errors="replace").strip().splitlines()[-5:]
-        return "\n  | ".join([f"probe {self._name} ended with {code}; log: {self._log}", *tail])
+        return "\n  | ".join([f"{self._what} ended with {code}; log: {self._log}", *tail])
 
     def ask_to_end(self) -> None:
         if self._process.stdin and not self._process.stdin.closed:
@@ -94,13 +93,24 @@ class ProbeProcess:
 
     def wait_for_end(self) -> None:
         self.ask_to_end()
-        for end, seconds in ((self._process.terminate, self._end_seconds), (self._process.kill, 2.0)):
+        for end, seconds in ((self._process.terminate, self._patience), (self._process.kill, 2.0)):
             try:
                 self._process.wait(seconds)
                 return
             except subprocess.TimeoutExpired:
                 end()
         self._process.wait(5.0)
+
+
+class ProbeProcess(ModuleProcess):
+    """``python -m rackbox.probes.runner`` under way."""
+
+    def __init__(self, lab: Lab, settings: ProbeSettings, log: Path) -> None:
+        argv = [sys.executable, "-m", "rackbox.probes.runner", *settings.argv()]
+        if PROBES[settings.probe].at_client:
+            argv = lab.client_argv(argv)
+        patience = settings.timeout + settings.audit_seconds + _GRACE_SECONDS
+        super().__init__(f"probe {settings.probe}", argv, log, patience)
 
 
 def start_probe(lab: Lab, settings: ProbeSettings, log: Path) -> RunningProbe:

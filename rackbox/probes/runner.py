@@ -15,22 +15,26 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from rackbox.history import PROBE_SOURCE, Attempt, Outcome
-from rackbox.probes import PROBES, Probe, ProbeFailed, ProbeSettings, parse_settings
+from rackbox.probes import PROBES, Answer, Probe, ProbeFailed, ProbeSettings, parse_settings
 from rackbox.recorder import Recorder
 
 _AUDIT_TRY_SECONDS = 4.0
 _NICENESS = -10
+_MAX_DETAIL = 160
 
 
 class Runner:
     """One probe, its schedule, and the history it writes to."""
 
-    def __init__(self, settings: ProbeSettings, probe: Probe, recorder: Recorder) -> None:
+    def __init__(self, settings: ProbeSettings, probe: Probe[Any], recorder: Recorder) -> None:
         self._settings = settings
         self._probe = probe
         self._recorder = recorder
+        probe.note = recorder.write
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._next = 0.0
@@ -42,7 +46,7 @@ class Runner:
     async def run(self, scheduling: str) -> None:
         loop = asyncio.get_running_loop()
         self._watch_for_end(loop)
-        begun, used = time.monotonic(), _cpu_seconds()
+        begun, used, waited = time.monotonic(), _cpu_seconds(), _waited_seconds()
         self._recorder.write(
             "probe-start",
             interval_ms=self._settings.interval * 1000,
@@ -51,6 +55,7 @@ class Runner:
             scheduling=scheduling,
             pid=os.getpid(),
         )
+        await self._probe.start()
         self._next = loop.time()
         self._tick()
         await self._stop.wait()
@@ -58,12 +63,14 @@ class Runner:
             await asyncio.wait(self._tasks, timeout=self._settings.timeout + 1.0)
         if self._probe.audits and not self.crashed:
             await self._audit()
+        await self._probe.stop()
         self._recorder.write(
             "probe-end",
             attempts=self._made,
             skipped=self._skipped,
             latest_ms=round(self._latest * 1000, 3),
             cpu_seconds=round(_cpu_seconds() - used, 3),
+            waited_seconds=round(_waited_seconds() - waited, 3),
             seconds=round(time.monotonic() - begun, 3),
         )
 
@@ -111,16 +118,19 @@ class Runner:
         outcome: Outcome = "ok"
         try:
             async with asyncio.timeout_at(start + self._settings.timeout):
-                detail = await self._probe.attempt(seq)
+                said = await self._probe.attempt(seq)
         except TimeoutError:
-            outcome, detail = "timeout", ""
+            said = self._probe.overdue(seq)
+            outcome = "ok" if isinstance(said, Answer) else "timeout"
         except (OSError, EOFError, ProbeFailed) as error:
-            outcome, detail = "fail", (str(error) or type(error).__name__)[:160]
-        end = time.monotonic()
+            outcome, said = "fail", str(error) or type(error).__name__
+        detail, end = (said.detail, said.at) if isinstance(said, Answer) else (said, time.monotonic())
         if outcome == "ok" and end - start > self._settings.timeout:
             outcome = "timeout"  # it was answered, but this process was not there in time to see it
         self._latest = max(self._latest, start - scheduled)
-        self._recorder.write_attempt(Attempt(self._probe.name, seq, scheduled, start, end, outcome, detail))
+        self._recorder.write_attempt(
+            Attempt(self._probe.name, seq, scheduled, start, end, outcome, detail[:_MAX_DETAIL])
+        )
 
     async def _audit(self) -> None:
         deadline = time.monotonic() + self._settings.audit_seconds
@@ -157,13 +167,26 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def _waited_seconds() -> float:
+    """For how long this process was ready to run and had no CPU (nanoseconds in /proc/self/schedstat; 0 without it)."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
 def main(argv: Sequence[str]) -> int:
     settings = parse_settings(argv)
     if settings.probe not in PROBES:
         print(f"--probe: must be one of {', '.join(sorted(PROBES))}; got {settings.probe}", file=sys.stderr)
         return 2
     scheduling = raise_priority()
-    probe = PROBES[settings.probe](settings)
+    kind = PROBES[settings.probe]
+    if not isinstance(settings.endpoint, kind.aims_at):
+        aims, given = kind.aims_at.kind, settings.endpoint.kind
+        print(f"--endpoint: {settings.probe} is aimed at one of kind {aims}; got {given}", file=sys.stderr)
+        return 2
+    probe = kind(settings, settings.endpoint)
     gc.freeze()  # what was imported lives for ever: keep it out of every collection's way
     with Recorder(settings.history, PROBE_SOURCE + settings.probe) as recorder:
         runner = Runner(settings, probe, recorder)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rackbox.history import History, Record
 from rackbox.outage import measure_outage
 from rackbox.paths import PROJECT
 from rackbox.probes import PROBES, ProbeSettings, parse_settings
+from rackbox.probes.endpoints import AddressEndpoint, DnsEndpoint, Endpoint, EtcdEndpoint, GuestEndpoint
 from rackbox.probes.etcd import prefix_end
 from rackbox.probes.process import ProbeProcess, plan_settings
 from rackbox.recorder import load_history
@@ -33,18 +35,19 @@ def double(tmp_path: Path) -> Iterator[EtcdDouble]:
         yield running
 
 
+def endpoint_of(double: EtcdDouble, **changes: object) -> EtcdEndpoint:
+    here = str(double.directory)
+    plain = EtcdEndpoint("127.0.0.1", double.port, NAME, f"{here}/ca.pem", f"{here}/client.pem", f"{here}/client.key")
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
 def settings_for(double: EtcdDouble, probe: str, **changes: object) -> ProbeSettings:
     here = double.directory
     values: dict[str, object] = {
         "probe": probe,
         "history": here / "history.jsonl",
         "run_id": "run-1",
-        "address": "127.0.0.1",
-        "port": double.port,
-        "server_name": NAME,
-        "ca": here / "ca.pem",
-        "certificate": here / "client.pem",
-        "key": here / "client.key",
+        "endpoint": endpoint_of(double),
         "interval": INTERVAL,
         "timeout": 0.5,
         "max_seconds": 20.0,
@@ -151,8 +154,8 @@ def test_wrong_answers_are_failures(double: EtcdDouble, tmp_path: Path, trouble:
         other = tmp_path / "other"
         other.mkdir()
         make_credentials(other)
-        changes["ca"] = other / "ca.pem"
-    with Running(double, "etcd-read", **changes) as running:
+        changes["ca"] = str(other / "ca.pem")
+    with Running(double, "etcd-read", endpoint=endpoint_of(double, **changes)) as running:
         pass
     assert all(a.outcome == "fail" and words in a.detail for a in running.history.attempts("etcd-read"))
 
@@ -161,7 +164,8 @@ def test_a_client_without_a_certificate_of_the_lab_is_refused(double: EtcdDouble
     other = tmp_path / "other"
     other.mkdir()
     make_credentials(other)
-    with Running(double, "etcd-read", certificate=other / "client.pem", key=other / "client.key") as running:
+    theirs = endpoint_of(double, certificate=str(other / "client.pem"), key=str(other / "client.key"))
+    with Running(double, "etcd-read", endpoint=theirs) as running:
         pass
     assert not any(attempt.good for attempt in running.history.attempts("etcd-read"))
 
@@ -249,29 +253,25 @@ def test_a_bug_in_a_probe_is_no_outage(double: EtcdDouble, tmp_path: Path) -> No
 # --- without a process
 
 
-def test_the_command_line_goes_there_and_back(tmp_path: Path) -> None:
-    settings = ProbeSettings(
-        "etcd-read",
-        tmp_path / "h",
-        "r",
-        "192.168.4.20",
-        2379,
-        NAME,
-        Path("a"),
-        Path("b"),
-        Path("c"),
-        0.05,
-        0.7,
-        9.0,
-        1.0,
-    )
+ENDPOINTS = (
+    EtcdEndpoint("192.168.4.20", 2379, NAME, "a", "b", "c"),
+    DnsEndpoint("192.168.4.254", 53, "vip.kube.demo", "192.168.4.20"),
+    AddressEndpoint("192.168.4.20"),
+    GuestEndpoint("worker1", ("ssh", "-T", "worker1"), "/mnt/shared"),
+)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.kind)
+def test_the_command_line_goes_there_and_back(tmp_path: Path, endpoint: Endpoint) -> None:
+    settings = ProbeSettings("etcd-read", tmp_path / "h", "r", endpoint, 0.05, 0.7, 9.0, 1.0)
     assert parse_settings(settings.argv()) == settings
 
 
-@pytest.mark.parametrize("words", [["--interval", "0"], ["--interval", "x"], ["--timeout", "-1"], ["--port", "x"]])
+@pytest.mark.parametrize(
+    "words", [["--interval", "0"], ["--interval", "x"], ["--timeout", "-1"], ["--endpoint", "x"], ["--endpoint", "{}"]]
+)
 def test_bad_usage(tmp_path: Path, words: list[str]) -> None:
-    here = Path()
-    settings = ProbeSettings("etcd-read", here, "r", "192.168.4.20", 2379, NAME, here, here, here)
+    settings = ProbeSettings("etcd-read", Path(), "r", ENDPOINTS[0])
     with pytest.raises(SystemExit, match="2"):
         parse_settings([*settings.argv(), *words])
 
@@ -279,18 +279,52 @@ def test_bad_usage(tmp_path: Path, words: list[str]) -> None:
 def test_settings_come_from_the_lab(tmp_path: Path) -> None:
     lab = FakeLab(tmp_path)
     settings = plan_settings(lab, "etcd-write", tmp_path / "h", "run", 5, 60.0)
-    assert (settings.address, settings.port, settings.server_name) == ("192.168.4.20", 2379, "etcd.kube.demo")
-    assert settings.interval == pytest.approx(0.1)
-    assert settings.certificate == lab.paths.secrets / "client.pem"
+    secrets = lab.paths.secrets
+    assert settings.endpoint == EtcdEndpoint(
+        "192.168.4.20",
+        2379,
+        "etcd.kube.demo",
+        str(secrets / "ca.pem"),
+        str(secrets / "client.pem"),
+        str(secrets / "client.key"),
+    )
+    assert (settings.interval, settings.timeout) == (pytest.approx(0.1), 0.9)
 
 
-def test_a_lab_without_the_service_cannot_be_probed(tmp_path: Path) -> None:
-    from dataclasses import replace
+@pytest.mark.parametrize(
+    ("probe", "endpoint"),
+    [
+        ("dns", DnsEndpoint("192.168.4.254", 53, "vip.kube.demo", "192.168.4.20")),
+        ("floating-ip-arp", AddressEndpoint("192.168.4.20")),
+        ("gluster-write", GuestEndpoint("worker1", ("fake-ssh", "worker1"), "/mnt/shared")),
+    ],
+)
+def test_each_probe_is_told_what_it_is_aimed_at(tmp_path: Path, probe: str, endpoint: Endpoint) -> None:
+    assert plan_settings(FakeLab(tmp_path), probe, tmp_path / "h", "run", 1, 60.0).endpoint == endpoint
 
+
+def test_a_probe_may_expect_its_answers_sooner(tmp_path: Path) -> None:
+    assert plan_settings(FakeLab(tmp_path), "floating-ip-arp", tmp_path / "h", "run", 1, 60.0).timeout == 0.2
+
+
+@pytest.mark.parametrize(
+    ("probe", "missing", "words"),
+    [
+        ("etcd-read", {"services": ()}, "probe etcd-read: needs the service `etcd`"),
+        ("etcd-watch", {"load_balancer": None}, "needs a floating IP"),
+        ("floating-ip-arp", {"load_balancer": None}, "needs a floating IP"),
+        ("dns", {"load_balancer": None}, "needs a floating IP"),
+        ("gluster-write", {"gluster_volume": None}, "needs a shared volume"),
+        ("gluster-write", {"nodes": ()}, "needs a worker"),
+    ],
+)
+def test_a_lab_that_cannot_have_a_probe_is_told_why(
+    tmp_path: Path, probe: str, missing: dict[str, object], words: str
+) -> None:
     lab = FakeLab(tmp_path)
-    lab.topology = replace(lab.topology, services=())
-    with pytest.raises(LabError, match="no service `etcd`"):
-        plan_settings(lab, "etcd-read", tmp_path / "h", "run", 1, 60.0)
+    lab.topology = replace(lab.topology, **missing)  # type: ignore[arg-type]
+    with pytest.raises(LabError, match=words):
+        plan_settings(lab, probe, tmp_path / "h", "run", 1, 60.0)
 
 
 def test_names_agree_with_the_registry() -> None:

@@ -1,0 +1,123 @@
+"""What a probe is aimed at, by kind, and how a lab's topology says so. Pure.
+
+An endpoint travels on the runner's command line as JSON; ``find_obstacle`` says why a lab has nothing of a kind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from rackbox.topology import Topology
+
+ETCD_SERVICE = "etcd"
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdEndpoint:
+    """etcd through the floating IP. ``address`` is where to connect (DNS is not what is measured), ``server_name`` the
+    name that the certificate must carry; the rest are files: the CA to trust, and what the client shows."""
+
+    kind: ClassVar[str] = "etcd"
+    address: str
+    port: int
+    server_name: str
+    ca: str
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class DnsEndpoint:
+    """A DNS server, a name to look up there, and the one address that is the right answer."""
+
+    kind: ClassVar[str] = "dns"
+    server: str
+    port: int
+    name: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddressEndpoint:
+    """An address on the client's own network: who answers for it?"""
+
+    kind: ClassVar[str] = "address"
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuestEndpoint:
+    """A directory inside a machine. ``argv`` runs a program there as root, its arguments to be appended: the program's
+    input and output are those of ``argv``. ``mount`` is the mount point that the directory must be under."""
+
+    kind: ClassVar[str] = "guest"
+    machine: str
+    argv: tuple[str, ...]
+    mount: str
+
+
+Endpoint = EtcdEndpoint | DnsEndpoint | AddressEndpoint | GuestEndpoint
+_TYPES: dict[str, type[Endpoint]] = {
+    kind.kind: kind for kind in (EtcdEndpoint, DnsEndpoint, AddressEndpoint, GuestEndpoint)
+}
+
+
+def serialise_endpoint(endpoint: Endpoint) -> str:
+    return json.dumps({"kind": endpoint.kind, **asdict(endpoint)}, separators=(",", ":"))
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Read ``serialise_endpoint`` back; raises ``ValueError`` for anything else."""
+    try:
+        data = json.loads(text)
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        return _TYPES[values.pop("kind")](**values)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"not an endpoint: {text[:80]}") from error
+
+
+def find_obstacle(topology: Topology, kind: str) -> str:
+    """Why a lab has nothing for a probe of this ``kind`` of endpoint; empty if it has."""
+    if kind in (EtcdEndpoint.kind, AddressEndpoint.kind, DnsEndpoint.kind) and topology.load_balancer is None:
+        return "needs a floating IP; the lab has no load balancers"
+    if kind == EtcdEndpoint.kind and not any(service.name == ETCD_SERVICE for service in topology.services):
+        return f"needs the service `{ETCD_SERVICE}` on the floating IP; the lab has none"
+    if kind == DnsEndpoint.kind and not topology.by_role("gateway"):
+        return "needs a gateway that answers DNS; the lab has none"
+    if kind == GuestEndpoint.kind:
+        if not topology.by_role("worker"):
+            return "needs a worker; the lab has none"
+        if topology.gluster_volume is None:
+            return "needs a shared volume; the lab has no Gluster servers"
+    return ""
+
+
+def plan_endpoint(
+    topology: Topology, kind: str, secrets: Path, guest_argv: Callable[[str], tuple[str, ...]]
+) -> Endpoint:
+    """What a probe of this ``kind`` is aimed at; ``find_obstacle`` must have found none. ``guest_argv`` gives the argv
+    that runs a program in a machine."""
+    if kind == GuestEndpoint.kind:
+        worker = topology.by_role("worker")[0]
+        return GuestEndpoint(worker.name, guest_argv(worker.name), topology.gluster_mount)
+    balancer = topology.load_balancer
+    if balancer is None:
+        raise ValueError("a lab without load balancers; find_obstacle says so")
+    address = str(balancer.floating_ip.address.ip)
+    if kind == AddressEndpoint.kind:
+        return AddressEndpoint(address)
+    if kind == DnsEndpoint.kind:
+        return DnsEndpoint(str(topology.client_network.gateway), 53, balancer.floating_ip.fqdn, address)
+    service = next(service for service in topology.services if service.name == ETCD_SERVICE)
+    return EtcdEndpoint(
+        address=address,
+        port=service.port,
+        server_name=f"{service.name}.{topology.domain}",
+        ca=str(secrets / "ca.pem"),
+        certificate=str(secrets / "client.pem"),
+        key=str(secrets / "client.key"),
+    )
