@@ -181,7 +181,7 @@ def render_report(report: FailoverReport) -> RenderableType:
     end = Text.assemble(("verdict: ", "bold"), (report.verdict, f"bold {_COLOURS[report.verdict]}"))
     legend = (
         f"▁ good  ▄ slower than {SLOW_SECONDS * 1000:.0f} ms  █ failed; each line starts 0.5 s before the fault\n"
-        "all lengths in ms; twice: failed, and its one retry, too; 2 holders: how long two held or answered for the address"
+        "all lengths in ms; twice: failed, and its one retry, too; 2 holders: how long two held, or answered for, it"
     )
     notes = [Text(f"note: {note}", style="dim") for note in report.notes]
     return Group(table, *lines, Text(legend, style="dim"), *notes, Text(f"histories: {report.runs}", style="dim"), end)
