@@ -11,6 +11,7 @@ import sys
 from invoke.collection import Collection
 from invoke.context import Context
 
+from rackbox import schedule_tasks
 from rackbox.task import after_double_dash, command, lab_file, out_file, path_or_none
 
 
@@ -46,12 +47,19 @@ def build_image(_: Context, os: str = "debian-13", provider: str = "lxc", if_cha
     return image.command(os, provider, if_changed)
 
 
-@command(resume="go on with the machines that an earlier `up` left unfinished")
-def up(_: Context, lab: str = "", provider: str = "", resume: bool = False) -> int:
+@command(
+    iterable=["machine"],
+    resume="go on with the machines that an earlier `up` left unfinished",
+    renew="then replace, one by one, the machines that run another box than the current one",
+    machine="replace this one, whatever its box (may be given again)",
+)
+def up(
+    _: Context, machine: list[str], lab: str = "", provider: str = "", resume: bool = False, renew: bool = False
+) -> int:
     """Boot the lab, all machines at once; builds the box first if there is none. Safe to run again."""
     from rackbox import up
 
-    return up.command(lab_file(lab), provider, resume)
+    return up.command(lab_file(lab), provider, resume, renew, machine)
 
 
 @command()
@@ -121,3 +129,4 @@ def run_tests(_: Context, e2e: bool = False) -> int:
 
 namespace = Collection(doctor, plan, render, up, status, failover_test, ssh, shell, down, run_tests)
 namespace.add_collection(Collection("image", build_image))
+namespace.add_collection(schedule_tasks.COLLECTION)

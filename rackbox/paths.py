@@ -73,6 +73,11 @@ class LabPaths:
         return self.root / "machines"
 
     @property
+    def kept(self) -> Path:
+        """What a machine takes along from its old root to its new one while it is renewed: one archive a machine."""
+        return self.root / "kept"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from invoke.context import Context
+from invoke.collection import Collection
+from invoke.context import Context as Context  # re-exported: only this module and `program` know Invoke
 from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
@@ -122,6 +123,11 @@ def command(
         return made
 
     return decorate
+
+
+def group(name: str, *tasks: Task[Any]) -> Collection:
+    """Tasks that are called ``name.task``, for a module that is a part of the switchboard."""
+    return Collection(name, *tasks)
 
 
 def run_command(function: Callable[..., int | None], *args: Any, **options: Any) -> int:

@@ -42,12 +42,20 @@ LAST_WORDS_TIMEOUT = 9.0
 """Seconds after Vagrant has failed in which a machine that went away is noticed: SSH's own 6 s and a bit."""
 
 
-def command(lab_file: Path, provider: str, resume: bool) -> int:
-    """`invoke up`: 0 healthy, 1 not, 3 could not run."""
+def command(lab_file: Path, provider: str, resume: bool, renew: bool = False, machines: Sequence[str] = ()) -> int:
+    """`invoke up`: 0 healthy, 1 not, 3 could not run. ``machines`` are to be renewed whatever their box."""
     console = open_console(stderr=True)
     lab = open_lab(lab_file, provider, works)
+    for name in machines:
+        lab.require_node(name)
     health = bring_up(lab, console, resume=resume)
-    return EXIT_OK if health.verdict == "healthy" else EXIT_FAILED
+    if health.verdict != "healthy":
+        return EXIT_FAILED
+    if renew or machines:
+        from rackbox.renew import renew_lab
+
+        return renew_lab(lab, console, machines)
+    return EXIT_OK
 
 
 def bring_up(lab: LiveLab, console: Console, *, resume: bool = False) -> LabHealth:
@@ -119,6 +127,20 @@ def _boot(
         raise
     pid = start_forwarders(lab, state.forward_pid)
     save_state(lab.paths.state, state.with_(phase="up", digests=dict(digests), failed=(), forward_pid=pid))
+
+
+def take_box(lab: LiveLab, box: Box, steps: Steps) -> VagrantAdapter:
+    """Have machines that are made from now on stand on ``box``; those that are there stay as they are."""
+    write_rendered(render_files(lab, box, lab.paths.rendered), lab.paths.rendered)
+    vagrant = open_vagrant(lab)
+    _install_box(lab, box, vagrant, steps)
+    return vagrant
+
+
+def remake_machine(lab: LiveLab, vagrant: VagrantAdapter, node: Node) -> None:
+    """Remove one machine, make it anew and wait until it has provisioned itself. Its volumes stay."""
+    _remove_machines(lab, vagrant, [node.name])
+    _start_machines(lab, vagrant, [node], [], MachineBoard(Console(quiet=True), [node.name]))
 
 
 def _install_box(lab: LiveLab, box: Box, vagrant: VagrantAdapter, steps: Steps) -> None:
@@ -209,7 +231,7 @@ def _find_box(lab: LiveLab, state: LabState, console: Console) -> Box:
     own = next((box for box in boxes if box.version == state.box_version), None)
     if own is None or own == newest or not lab.provider.existing(lab.topology, lab.paths):
         return newest
-    console.print(f"lab {lab.topology.lab} stays on box {own.version}; {newest.version} is newer: down and up take it")
+    console.print(f"lab {lab.topology.lab} stays on box {own.version}; {newest.version} is newer: `./lab up --renew` takes it")
     return own
 
 

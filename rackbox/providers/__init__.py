@@ -8,6 +8,7 @@ the same for every provider.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -75,13 +76,23 @@ class Provider(Protocol):
 
     def running(self, topology: Topology, paths: LabPaths) -> frozenset[str]: ...
 
+    def box_versions(self, topology: Topology, paths: LabPaths) -> dict[str, str]:
+        """The version of the box that each created machine stands on, by the machine's name."""
+        ...
+
+    def stand_in(self, topology: Topology, gateway: Node, paths: LabPaths) -> AbstractContextManager[None]:
+        """While it is open, something else forwards the lab's packets at the gateway's addresses, and the gateway is
+        cut off from the lab's networks: it can be made anew without anybody noticing."""
+        ...
+
     def is_box_whole(self, box: Box, installed: Path) -> bool:
         """Whether a box, as Vagrant has it installed, can be booted from; False: it is to be installed again. Raises
         ``LabError`` where that would take the ground from under machines that run."""
         ...
 
     def before_boot(self, node: Node, paths: LabPaths) -> None:
-        """Put right what Vagrant's provider leaves behind on a machine that is stopped."""
+        """Put right what Vagrant's provider leaves behind on a machine that is stopped, and lay what the machine takes
+        along (its archive in ``paths.kept``) into the root of one that is about to be made."""
         ...
 
     def power_off(self, topology: Topology, node: Node) -> None:

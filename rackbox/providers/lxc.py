@@ -11,7 +11,9 @@ import os
 import platform
 import re
 import shlex
+import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rackbox.box import Box, sha256_of
@@ -22,6 +24,7 @@ from rackbox.paths import LabPaths
 from rackbox.place import NETNS_DIR, Place, add_bridge, add_route, enter_argv, make_place, remove_place
 from rackbox.providers import Capability
 from rackbox.run import run
+from rackbox.standin import open_stand_in, remove_stand_in
 from rackbox.templating import VagrantSetting
 from rackbox.topology import Node, Topology
 from rackbox.uplink import add_uplink, remove_uplink
@@ -80,6 +83,7 @@ class LxcProvider:
         raise_limits(LIMITS)
         place = _place(topology)
         client = topology.client_network
+        remove_stand_in(place)
         make_place(place, machines=paths.machines, nameserver=str(client.gateway), domain=topology.domain)
         for network in topology.networks:
             prefix = network.cidr.prefixlen
@@ -128,6 +132,19 @@ class LxcProvider:
         listing = run(enter_argv(_place(topology), ["lxc-ls", "--running", "-1"]), timeout=20)
         return frozenset(listing.stdout.split())
 
+    def box_versions(self, topology: Topology, paths: LabPaths) -> dict[str, str]:
+        """By what each machine's overlay lies on: …/<version>/lxc/tree."""
+        versions = {}
+        for config in paths.machines.glob("*/config"):
+            if match := re.search(r"^lxc\.rootfs\.path *= *overlay:(.*)/tree:", config.read_text(), re.MULTILINE):
+                versions[config.parent.name] = Path(match[1]).parent.name
+        return versions
+
+    def stand_in(self, topology: Topology, gateway: Node, paths: LabPaths) -> AbstractContextManager[None]:
+        rules = paths.rendered / "nodes" / gateway.name / "files/etc/nftables.conf"
+        ports = {port_name(gateway, number): nic for number, nic in enumerate(gateway.nics)}
+        return open_stand_in(_place(topology), topology, ports, rules.read_text())
+
     def is_box_whole(self, box: Box, installed: Path) -> bool:
         tree = installed / "tree"
         if tree.is_dir():
@@ -150,6 +167,7 @@ class LxcProvider:
         the longer without truncating, so the block doubles each time. Cut it out for it."""
         config = paths.machines / node.name / "config"
         if not config.exists():
+            _lay_in(paths, node)
             return
         text = config.read_text()
         # It appends: all from the first block on is its own, whole or left over.
@@ -208,6 +226,16 @@ def port_name(node: Node, number: int) -> str:
     """
     readable = f"{node.name}_{number}"
     return readable if len(readable) <= 15 else "v_" + node.nics[number].mac.replace(":", "")
+
+
+def _lay_in(paths: LabPaths, node: Node) -> None:
+    """Unpack what a machine takes along into the upper layer that its root will have."""
+    archive = paths.kept / f"{node.name}.tar"
+    upper = paths.machines / node.name / "overlay/delta"
+    shutil.rmtree(upper.parent.parent, ignore_errors=True)  # of a machine that is gone
+    if archive.exists():
+        upper.mkdir(parents=True)
+        run(["tar", "--extract", "--numeric-owner", "--file", str(archive), "--directory", str(upper)], timeout=30)
 
 
 def volume_dir(paths: LabPaths, node: Node, volume: str) -> Path:

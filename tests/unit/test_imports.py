@@ -46,6 +46,7 @@ MAY_START_PROGRAMS = {
     "forwarding": "starts processes that outlive the command",
     "probes.process": "a probe runs beside the test and is read while it does",
     "ssh": "hands its terminal to the program",
+    "standin": "its namespace lives as long as a process that ends with us",
     "vagrant_adapter": "python-vagrant raises subprocess's errors",
 }
 """Modules that touch ``subprocess`` themselves, and why. One more needs a reason as good."""

@@ -1,0 +1,151 @@
+"""The rolling renewal as data: who is next, what a client saw of it, and how that is said. Pure.
+
+Entry points: ``find_older`` and ``next_machine`` (who runs another box than the current one, and in which order they
+are replaced), ``measure_renewal`` (from the history of the probes that looked on).
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rackbox.history import Attempt, History
+from rackbox.outage import measure_outage
+from rackbox.topology import Node, Role, Topology
+
+ORDER: tuple[Role, ...] = ("lb", "master", "gluster", "worker")
+"""Roles not named here come next; the gateway, which all others speak through, is last."""
+
+RenewalVerdict = Literal["held", "over", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFigures:
+    """One probe's view of the whole renewal. Milliseconds; ``after_retry`` are failed requests whose retry failed."""
+
+    probe: str
+    attempts: int
+    failed: int
+    after_retry: int
+    outage_ms: float
+    windows: int
+    slow: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalFigures:
+    """``acknowledged``, ``lost`` and ``twice`` are writes; None where no write probe could say."""
+
+    probes: tuple[ProbeFigures, ...]
+    acknowledged: int | None
+    lost: int | None
+    twice: int | None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> RenewalVerdict:
+        if self.lost or any(probe.after_retry for probe in self.probes):
+            return "over"
+        if self.problems or self.lost is None or not all(probe.attempts for probe in self.probes):
+            return "unknown"
+        return "held"
+
+
+def find_older(topology: Topology, versions: Mapping[str, str], current: str) -> tuple[Node, ...]:
+    """The machines that stand on another box than the ``current`` one. ``versions`` is by machine's name."""
+    return tuple(node for node in topology.nodes if versions.get(node.name, current) != current)
+
+
+def next_machine(topology: Topology, waiting: Collection[str], holder: str | None, leader: str | None) -> Node | None:
+    """Who of ``waiting`` is replaced next: of balancers the one that stands by first, of masters the leader last."""
+    nodes = [node for node in topology.nodes if node.name in waiting]
+    return min(nodes, key=lambda node: (_rank(node.role), node.name in (holder, leader), node.index), default=None)
+
+
+def _rank(role: Role) -> int:
+    if role == "gateway":
+        return len(ORDER) + 1
+    return ORDER.index(role) if role in ORDER else len(ORDER)
+
+
+def measure_renewal(history: History, probes: Sequence[str]) -> RenewalFigures:
+    """From the first ``renew-start`` to the probes' end."""
+    begin = history.first("renew-start")
+    problems = list(history.problems)
+    if begin is None:
+        return RenewalFigures((), None, None, None, ("no machine was begun with",))
+    figures = []
+    for name in probes:
+        attempts = history.attempts(name)
+        start = history.first("probe-start", f"probe:{name}")
+        interval = start.number("interval_ms") / 1000 if start else 0.02
+        outage = measure_outage(attempts, begin.t, interval)
+        again = count_failed_again(attempts, begin.t)
+        windows = len(outage.windows)
+        figures.append(
+            ProbeFigures(
+                name, outage.attempts, outage.failed, again, round(outage.seconds * 1000, 1), windows, outage.slow
+            )
+        )
+        if not outage.recovered:
+            problems.append(f"{name}: still failing when it ended")
+        if crash := history.first("probe-crash", f"probe:{name}"):
+            problems.append(f"{name}: {crash.text('message', '')}")
+    audit = history.last("probe-audit")
+    if audit is None or "error" in audit.fields:
+        problems.append(f"writes not read back: {audit.fields['error'] if audit else 'no audit'}")
+        return RenewalFigures(tuple(figures), None, None, None, tuple(problems))
+    lost, twice = len(audit.texts("lost")), len(audit.texts("twice"))
+    return RenewalFigures(tuple(figures), int(audit.number("acknowledged")), lost, twice, tuple(problems))
+
+
+def count_failed_again(attempts: Sequence[Attempt], begin: float) -> int:
+    """Failed requests whose retry, the first attempt that starts once they have ended, failed as well."""
+    starts = [attempt.start for attempt in attempts]
+    count = 0
+    for attempt in attempts:
+        if attempt.good or attempt.end < begin:
+            continue
+        retry = bisect.bisect_left(starts, attempt.end)
+        count += retry < len(attempts) and not attempts[retry].good
+    return count
+
+
+def renewal_json(figures: RenewalFigures, machines: Sequence[str], seconds: float, box: str) -> dict[str, Any]:
+    """``renewal.json`` beside the history."""
+    return {
+        "schema": 1,
+        "verdict": figures.verdict,
+        "box": box,
+        "machines": list(machines),
+        "seconds": round(seconds, 1),
+        "probes": {
+            probe.probe: {
+                "attempts": probe.attempts,
+                "failed": probe.failed,
+                "failed_after_retry": probe.after_retry,
+                "outage_ms": probe.outage_ms,
+                "windows": probe.windows,
+                "slow": probe.slow,
+            }
+            for probe in figures.probes
+        },
+        "writes": None
+        if figures.lost is None
+        else {"acknowledged": figures.acknowledged, "lost": figures.lost, "twice": figures.twice},
+        "problems": list(figures.problems),
+    }
+
+
+def describe_figures(figures: RenewalFigures) -> list[str]:
+    """What the probes saw, in lines for a person."""
+    lines = [
+        f"{probe.probe}: {probe.attempts} requests, {probe.failed} failed, {probe.after_retry} after one retry"
+        + (f"; longest outage {probe.outage_ms:.0f} ms" if probe.failed else "")
+        for probe in figures.probes
+    ]
+    if figures.lost is not None:
+        lines.append(f"writes: {figures.acknowledged} acknowledged, {figures.lost} lost, {figures.twice} twice")
+    return [*lines, *figures.problems, f"renewal: {figures.verdict}"]
