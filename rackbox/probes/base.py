@@ -95,7 +95,7 @@ class Probe(ABC, Generic[E]):
         self.endpoint = endpoint
         self.note: Callable[..., None] = lambda event, /, **fields: None
 
-    async def start(self) -> None:  # noqa: B027 - most probes have nothing to begin with
+    async def start(self) -> None:
         """Begin what lasts longer than one attempt. Must not wait for the lab: the schedule starts when it returns."""
 
     @abstractmethod
@@ -113,5 +113,5 @@ class Probe(ABC, Generic[E]):
         """For probes that ``audits``: ``acknowledged`` (a count), ``lost`` and ``twice`` (lists of keys)."""
         raise NotImplementedError
 
-    async def stop(self) -> None:  # noqa: B027
+    async def stop(self) -> None:
         """End what ``start`` began, after the audit."""

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rackbox.topology import Topology
 
@@ -74,8 +74,11 @@ def parse_endpoint(text: str) -> Endpoint:
     """Read ``serialise_endpoint`` back; raises ``ValueError`` for anything else."""
     try:
         data = json.loads(text)
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-        return _TYPES[values.pop("kind")](**values)
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
+        kind: Callable[..., Endpoint] = _TYPES[values.pop("kind")]
+        return kind(**values)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"not an endpoint: {text[:80]}") from error
 

@@ -79,7 +79,7 @@ class FloatingIpArp(Probe[AddressEndpoint]):
         self._socket.close()
 
     async def attempt(self, seq: int) -> str:
-        """Ask, and listen until the runner says that the time is up: a second holder may answer later than the first."""
+        """Ask, and listen until the runner says that the time is up: a second holder may answer after the first."""
         self._look_at_neighbour()
         number = seq & 0xFFFFFF
         self._open[number] = _Question()
@@ -117,8 +117,8 @@ class FloatingIpArp(Probe[AddressEndpoint]):
 
 
 def find_interface(address: IPv4Address, routes: str) -> str:
-    """The interface on whose own network ``address`` is. ``routes`` is the text of /proc/net/route (proc(5)): hexadecimal
-    words as they lie in memory."""
+    """The interface on whose own network ``address`` is. ``routes`` is the text of /proc/net/route (proc(5)): words
+    in hexadecimal as they lie in memory."""
     found: list[tuple[int, str]] = []
     for line in routes.splitlines()[1:]:
         words = line.split()

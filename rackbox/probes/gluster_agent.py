@@ -1,7 +1,8 @@
 """What ``gluster-write`` runs inside a worker: standard library only, sent there as text, started as
 ``python3 -u -c TEXT MOUNT RUN``. It imports nothing of rackbox and must stay that way.
 
-Lines in: ``write SEQ``, ``check SEQ``, ``clear``, ``ping``. Lines out: ``WORD SEQ ok MILLISECONDS`` or ``WORD SEQ bad REASON``.
+Lines in: ``write SEQ``, ``check SEQ``, ``clear``, ``ping``. Lines out: ``WORD SEQ ok MILLISECONDS`` or
+``WORD SEQ bad REASON``.
 Each write has a thread of its own, so that one that hangs does not hold up the next. It ends with its input.
 """
 
@@ -34,7 +35,7 @@ class Agent:
         began = time.monotonic()
         try:
             getattr(self, f"do_{word}")(number)
-        except Exception as error:  # whatever it is, the other side must hear of it
+        except OSError as error:
             self._say(f"{word} {number} bad {type(error).__name__}: {error}")
         else:
             self._say(f"{word} {number} ok {(time.monotonic() - began) * 1000:.1f}")

@@ -90,7 +90,8 @@ class GlusterWrite(Probe[GuestEndpoint]):
         process, name = self._process, f"{word} {number}"
         if process is None or process.stdin is None:
             raise ProbeFailed(f"no connection to {self.endpoint.machine}")
-        answer = self._waiting[name] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting[name] = answer
         try:
             process.stdin.write(f"{name}\n".encode())
             return await answer

@@ -229,7 +229,7 @@ class Connection:
                 await self._until(b"\r\n")  # no trailers are asked for, so this is the empty line
                 return
             total += size
-            if limit is not None and total > limit or size > MAX_ANSWER:
+            if (limit is not None and total > limit) or size > MAX_ANSWER:
                 raise ProbeFailed("the answer is too long")
             yield (await self._exactly(size + 2))[:-2]
 
