@@ -58,6 +58,35 @@ def find_older(topology: Topology, versions: Mapping[str, str], current: str) ->
     return tuple(node for node in topology.nodes if versions.get(node.name, current) != current)
 
 
+@dataclass(frozen=True, slots=True)
+class BoxesInUse:
+    """The boxes that machines stand on, by machine's name, beside the current one (None: the catalogue has none)."""
+
+    current: str | None
+    machines: Mapping[str, str]
+    older: tuple[str, ...]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """`boxes` of `status --json`."""
+        return {"current": self.current, "machines": dict(self.machines), "older": list(self.older)}
+
+    @property
+    def lines(self) -> list[str]:
+        """For a person: nothing where all is as it should be."""
+        groups: dict[str, list[str]] = {}
+        for name in self.older:
+            groups.setdefault(self.machines[name], []).append(name)
+        lines = [f"  box {version}: {', '.join(names)}" for version, names in sorted(groups.items())]
+        head = f"another box than the current {self.current}, which `./lab up --renew` takes:"
+        return [head, *lines] if lines else []
+
+
+def compare_boxes(topology: Topology, versions: Mapping[str, str], current: str | None) -> BoxesInUse:
+    older = find_older(topology, versions, current) if current else ()
+    return BoxesInUse(current, versions, tuple(node.name for node in older))
+
+
 def next_machine(topology: Topology, waiting: Collection[str], holder: str | None, leader: str | None) -> Node | None:
     """Who of ``waiting`` is replaced next: of balancers the one that stands by first, of masters the leader last."""
     nodes = [node for node in topology.nodes if node.name in waiting]

@@ -7,11 +7,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from rackbox.box import current_box
 from rackbox.consoles import open_console
-from rackbox.errors import EXIT_FAILED, EXIT_OK
+from rackbox.errors import EXIT_FAILED, EXIT_OK, LabError
 from rackbox.forwarding import read_forwards
 from rackbox.health import LabHealth, health_json
 from rackbox.lab import LiveLab, open_lab
+from rackbox.renewal import BoxesInUse, compare_boxes
 from rackbox.show import write_json
 
 
@@ -22,7 +24,8 @@ def command(lab_file: Path, as_json: bool, out: Path | None) -> int:
     health = lab.read_health()
     if as_json or out:
         forwards = {name: f"127.0.0.1:{port}" for name, port in read_forwards(lab).items()}
-        write_json({**health_json(lab.topology, health), "forwards": forwards}, out)
+        boxes = _read_boxes(lab).document
+        write_json({**health_json(lab.topology, health), "forwards": forwards, "boxes": boxes}, out)
     if not as_json:
         print_health(lab, health, open_console())
     return EXIT_OK if health.verdict == "healthy" else EXIT_FAILED
@@ -48,5 +51,18 @@ def print_health(lab: LiveLab, health: LabHealth, console: Console) -> None:
     if balancer and health.floating_ip_holder:
         console.print(f", floating IP {balancer.floating_ip.address.ip} on {health.floating_ip_holder}", end="")
     console.print()
+    boxes = _read_boxes(lab)
+    for line in boxes.lines:
+        console.print(line, soft_wrap=True)
     for name, port in read_forwards(lab).items():
         console.print(f"  {name:<6} 127.0.0.1:{port}", style="dim")
+
+
+def _read_boxes(lab: LiveLab) -> BoxesInUse:
+    """Without the catalogue (it may be broken, or be built at this moment), what the machines stand on is all."""
+    try:
+        current = current_box(lab.home.boxes, lab.topology.os, lab.provider.name)
+    except LabError:
+        current = None
+    versions = lab.provider.box_versions(lab.topology, lab.paths)
+    return compare_boxes(lab.topology, versions, current.version if current else None)

@@ -20,12 +20,15 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from invoke.collection import Collection
-from invoke.context import Context as Context  # re-exported: only this module and `program` know Invoke
+from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
 from rackbox.errors import EXIT_COULD_NOT_RUN, EXIT_INTERRUPTED, EXIT_OK, ConfigError, LabError
 from rackbox.paths import PROJECT
+
+__all__ = ["Context", "after_double_dash", "command", "group", "lab_file", "out_file", "path_or_none"]
+"""What a part of the switchboard needs, ``Context`` among it: only this module and ``program`` know Invoke."""
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
