@@ -31,7 +31,6 @@ _GLYPHS = {".": ("▁", "green"), "s": ("▄", "yellow"), "x": ("█", "red"), "
 _MAX_RUN_LINES = 20
 _MAX_FULL_RUNS = 8
 _MAX_REASONS = 3
-_DOUBLE = ("double_holder_ms", "double_answer_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +168,8 @@ def render_report(report: FailoverReport) -> RenderableType:
             _figure(scenario.resolution),
             _figure(scenario.budget),
             str(scenario.failed),
-            _total(scenario, "failed_after_retry"),
-            _plain(max(filter(None, map(scenario.worst_of, _DOUBLE)), default=scenario.worst_of(_DOUBLE[0]))),
+            _plain(scenario.total("failed_after_retry")),
+            _plain(scenario.worst_double),
             Text(scenario.verdict, style=_COLOURS[scenario.verdict]),
         )
     lines = _run_lines(report)
@@ -251,8 +250,3 @@ def _figure(seconds: float | None) -> str:
 
 def _plain(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f}"
-
-
-def _total(scenario: ScenarioVerdict, name: str) -> str:
-    values = [value for run in scenario.runs if (value := run.figure(name)) is not None]
-    return str(round(sum(values))) if values else "–"

@@ -114,6 +114,20 @@ class ScenarioVerdict:
         """The worst of one figure over the runs; None if no run has it."""
         return next((summary.worst for summary in self.summaries if summary.name == name), None)
 
+    def p95_of(self, name: str) -> float | None:
+        return next((summary.p95 for summary in self.summaries if summary.name == name), None)
+
+    def total(self, name: str) -> float | None:
+        """One figure, summed over the runs that have it."""
+        values = [value for run in self.runs if (value := run.figure(name)) is not None]
+        return sum(values) if values else None
+
+    @property
+    def worst_double(self) -> float | None:
+        """The longest (ms) that two machines held, or answered for, the floating IP in one run."""
+        worst = [self.worst_of(name) for name in ("double_holder_ms", "double_answer_ms")]
+        return max((value for value in worst if value is not None), default=None)
+
 
 def combine(verdicts: Sequence[Verdict]) -> Verdict:
     """One over budget makes it over budget, else one unknown makes it unknown; nothing at all is unknown."""
