@@ -25,6 +25,7 @@ from pathlib import Path
 from rackbox.errors import LabError
 from rackbox.lab import LiveLab, is_unplugged, open_booted_lab
 from rackbox.render import FENCE_PORT
+from rackbox.topology import MANAGEMENT
 
 CLONE_NEWNET = 0x40000000
 """setns(2)"""
@@ -145,14 +146,14 @@ def enter_network(netns: Path) -> None:
             raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}", str(netns))
 
 
-async def _serve(lab: LiveLab, report: Path) -> None:
-    address = str(lab.topology.network("mgmt").client)
-    server = await asyncio.start_server(FenceServer(lab).handle, address, FENCE_PORT, ssl=make_tls(lab.paths.secrets))
+async def serve(lab: LiveLab, address: str, port: int, report: Path) -> None:
+    """Listen there until SIGTERM; ``report`` is written once it listens. Port 0 takes a free one."""
+    server = await asyncio.start_server(FenceServer(lab).handle, address, port, ssl=make_tls(lab.paths.secrets))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     part = report.with_suffix(".part")
-    part.write_text(json.dumps({"pid": os.getpid(), "address": address, "port": FENCE_PORT}))
+    part.write_text(json.dumps({"pid": os.getpid(), "address": address, "port": server.sockets[0].getsockname()[1]}))
     part.replace(report)
     async with server:
         await stop.wait()
@@ -166,7 +167,7 @@ def main(lab_file: Path, report: Path) -> int:
     namespace = lab.provider.client_namespace(lab.topology)
     if namespace is not None:
         enter_network(namespace)
-    asyncio.run(_serve(lab, report))
+    asyncio.run(serve(lab, str(lab.topology.network(MANAGEMENT).client), FENCE_PORT, report))
     return 0
 
 
