@@ -138,6 +138,11 @@ class EtcdDouble:
         return {"header": header, "kvs": entries, "count": str(len(keys))}
 
     @property
+    def tls_port(self) -> int:
+        """Where it speaks TLS at once, past the door at which connections are dropped."""
+        return self._inner_port
+
+    @property
     def keys(self) -> list[str]:
         return list(self._kept)
 
