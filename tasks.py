@@ -75,6 +75,9 @@ def status(_: Context, lab: str = "", json: bool = False, out: str = "") -> int:
     scenario="run this one (may be given again; default: all that suit the lab)",
     repeat="how many times each",
     list="show the scenarios and their budgets",
+    trend="show how the scenarios came out in all series so far",
+    junit="write JUnit XML for a CI system to this file",
+    html="write the report as one HTML page to this file, too",
     judge="compute the verdict of an earlier run again, from its history",
     resume="go on with a series that was broken off (its time stamp)",
 )
@@ -84,15 +87,21 @@ def failover_test(
     lab: str = "",
     repeat: int = 1,
     list_: bool = False,
+    trend: bool = False,
     judge: str = "",
     resume: str = "",
     json: bool = False,
     out: str = "",
+    junit: str = "",
+    html: str = "",
 ) -> int:
     """Break the lab on purpose, measure what a client saw, heal it (exit 0 held, 1 over budget, 2 unknown)."""
     from rackbox import failover
 
-    return failover.command(lab_file(lab), scenario, repeat, list_, judge, json, out_file(out), resume)
+    outputs = failover.Outputs(json, out_file(out), out_file(junit, "--junit"), out_file(html, "--html"))
+    if list_ or trend:
+        return (failover.list_command if list_ else failover.trend_command)(lab_file(lab), outputs)
+    return failover.command(lab_file(lab), scenario, repeat, outputs, judged=judge, resume=resume)
 
 
 @command(node="the machine's name")

@@ -7,30 +7,28 @@ series that was broken off goes on with ``resume``.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import platform
-import ssl
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from rich.markup import escape
 
-import rackbox
 from rackbox.consoles import open_console
 from rackbox.errors import EXIT_OK, LabError
+from rackbox.header import make_header
 from rackbox.history import SCHEMA, JsonValue
 from rackbox.machine import Lab
-from rackbox.probes import PROBES
+from rackbox.publish import write_junit, write_page, write_text
 from rackbox.recorder import load_history
-from rackbox.repertoire import choose_scenarios, find_budget, list_scenarios, render_scenarios
+from rackbox.repertoire import choose_scenarios, list_scenarios, render_scenarios
 from rackbox.report import FailoverReport, render_report, report_json, run_json
 from rackbox.scenario import HISTORY, Stage, play_scenario
 from rackbox.scenarios import Scenario
 from rackbox.show import write_json
 from rackbox.topology import Topology
+from rackbox.trend import read_trend, render_trend, trend_json
 from rackbox.verdict import RunVerdict, judge_all, judge_run
 
 __all__ = ["command", "failover_test", "judge", "list_scenarios"]
@@ -38,17 +36,26 @@ __all__ = ["command", "failover_test", "judge", "list_scenarios"]
 VERDICT = "verdict.json"
 
 
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where a report goes besides the terminal. ``json``: JSON on standard output instead of it."""
+
+    json: bool = False
+    out: Path | None = None
+    junit: Path | None = None
+    html: Path | None = None
+
+
 def command(
     lab_file: Path,
     scenarios: Sequence[str],
     repeat: int,
-    listing: bool,
-    judged: str,
-    as_json: bool,
-    out: Path | None,
+    outputs: Outputs,
+    *,
+    judged: str = "",
     resume: str = "",
 ) -> int:
-    """``invoke failover-test``: list, judge again, or play; print the report; the exit code is the verdict's.
+    """``invoke failover-test``: play, or judge again; report; the exit code is the verdict's.
 
     ``judged`` is the path of a run or a series, or its name among the lab's own runs.
     """
@@ -58,11 +65,9 @@ def command(
         where = Path(judged)
         if where.name == judged and not where.exists():
             where = open_lab(lab_file).paths.runs / judged
-        return _show(judge(where), as_json, out)
+        return _show(judge(where), outputs)
     lab = open_lab(lab_file)
-    if listing:
-        return _show_list(lab.topology, as_json, out)
-    choose_scenarios(lab.topology, scenarios, repeat)
+    choose_scenarios(lab.topology, scenarios, repeat, lab.provider.name)
     lab.require_up()
     chatter = open_console(stderr=True)
 
@@ -75,19 +80,48 @@ def command(
         report = failover_test(
             lab, scenarios, repeat, provider=lab.provider.name, facts=facts, resume=resume or None, say=say
         )
-    return _show(report, as_json, out)
+    page = lab.paths.runs / f"{report.group}-report.html"
+    write_page(report, page)
+    code = _show(report, outputs)
+    say(f"report: {page}")
+    return code
 
 
-def _show(report: FailoverReport, as_json: bool, out: Path | None) -> int:
-    if as_json or out is not None:
-        write_json(report_json(report), out)
-    if not as_json:
+def _show(report: FailoverReport, outputs: Outputs) -> int:
+    """Files first: a reader of standard output that goes away must not cost a CI system its results."""
+    if outputs.junit is not None:
+        write_junit(report, outputs.junit)
+    if outputs.html is not None:
+        write_page(report, outputs.html)
+    if outputs.json or outputs.out is not None:
+        write_json(report_json(report), outputs.out)
+    if not outputs.json:
         open_console().print(render_report(report))
     return report.exit_code
 
 
-def _show_list(topology: Topology, as_json: bool, out: Path | None) -> int:
-    rows = list_scenarios(topology)
+def list_command(lab_file: Path, outputs: Outputs) -> int:
+    """``--list``: the scenarios, what each needs, and its budget."""
+    from rackbox.lab import open_lab
+
+    lab = open_lab(lab_file)
+    return _show_list(lab.topology, lab.provider.name, outputs.json, outputs.out)
+
+
+def trend_command(lab_file: Path, outputs: Outputs) -> int:
+    """``--trend``: how each scenario came out in every stored series."""
+    from rackbox.lab import open_lab
+
+    points = read_trend(open_lab(lab_file).paths.runs)
+    if outputs.json or outputs.out is not None:
+        write_json({"schema": SCHEMA, "points": trend_json(points)}, outputs.out)
+    if not outputs.json:
+        open_console().print(render_trend(points))
+    return EXIT_OK
+
+
+def _show_list(topology: Topology, provider: str, as_json: bool, out: Path | None) -> int:
+    rows = list_scenarios(topology, provider)
     if as_json or out is not None:
         write_json({"schema": SCHEMA, "scenarios": rows}, out)
     if not as_json:
@@ -115,7 +149,7 @@ def failover_test(
     """
     if resume:
         scenarios, repeat = _recall_series(lab.paths.runs, resume, scenarios, repeat)
-    chosen, notes = choose_scenarios(lab.topology, scenarios, repeat)
+    chosen, notes = choose_scenarios(lab.topology, scenarios, repeat, provider)
     stage = stage or Stage(say=say)
     group = resume or datetime.fromtimestamp(stage.wall()).strftime("%Y%m%dT%H%M%S")
     if resume and not find_runs(lab.paths.runs, resume):
@@ -123,7 +157,7 @@ def failover_test(
     done: dict[str, list[RunVerdict]] = {scenario.name: [] for scenario in chosen}
     lab.paths.runs.mkdir(parents=True, exist_ok=True)
     asked = {"schema": SCHEMA, "scenarios": [scenario.name for scenario in chosen], "repeat": repeat}
-    _write_whole(_series_file(lab.paths.runs, group), json.dumps(asked) + "\n")
+    write_text(_series_file(lab.paths.runs, group), json.dumps(asked) + "\n")
     with stage.interrupts:
         for scenario in chosen:
             for number in range(1, repeat + 1):
@@ -131,7 +165,7 @@ def failover_test(
                 run_dir = lab.paths.runs / f"{group}-{scenario.name}-{number}"
                 try:
                     verdict = _run_once(
-                        lab, scenario, run_dir, stage, _header(lab, scenario, group, number, provider, facts)
+                        lab, scenario, run_dir, stage, make_header(lab, scenario, group, number, provider, facts)
                     )
                 except LabError as error:
                     if not any(done.values()):
@@ -200,7 +234,7 @@ def _run_once(lab: Lab, scenario: Scenario, run_dir: Path, stage: Stage, header:
         run_dir.mkdir(parents=True)
         play_scenario(lab, scenario, run_dir, stage=stage, header=header)
     verdict = judge_run(load_history(run_dir / HISTORY), run_dir.name)
-    _write_whole(run_dir / VERDICT, json.dumps(run_json(verdict), indent=2) + "\n")
+    write_text(run_dir / VERDICT, json.dumps(run_json(verdict), indent=2) + "\n")
     return verdict
 
 
@@ -223,43 +257,6 @@ def _set_aside(run_dir: Path) -> None:
     run_dir.rename(aside)
 
 
-def _header(
-    lab: Lab, scenario: Scenario, group: str, number: int, provider: str, facts: Mapping[str, JsonValue] | None
-) -> dict[str, JsonValue]:
-    topology = lab.topology
-    return {
-        "schema": SCHEMA,
-        "lab": topology.lab,
-        "topology": hashlib.sha256(repr(topology).encode()).hexdigest()[:16],
-        "provider": provider,
-        "group": group,
-        "number": number,
-        "scenario": scenario.name,
-        "fault": scenario.fault,
-        "target": scenario.target,
-        "probes": scenario.probes,
-        "judged": scenario.judged,
-        "budget_ms": find_budget(topology, scenario),
-        "expects_bite": scenario.expects_bite,
-        "one_holder": scenario.one_holder,
-        "settle_s": scenario.settle,
-        "probe_interval_ms": topology.failover.probe_interval_ms,
-        "probe_timeout_ms": topology.failover.probe_timeout_ms,
-        "paces": {name: PROBES[name].pace for name in scenario.probes},
-        "ha": topology.load_balancer.ha if topology.load_balancer else None,
-        "machines": len(topology.nodes),
-        "software": {
-            "rackbox": rackbox.__version__,
-            "python": platform.python_version(),
-            "kernel": platform.release(),
-            "tls": ssl.OPENSSL_VERSION,
-        },
-        "cpus": os.cpu_count(),
-        "load": [round(value, 2) for value in os.getloadavg()],
-        "facts": dict(facts or {}),
-    }
-
-
 def _report(
     lab: str,
     provider: str,
@@ -271,13 +268,3 @@ def _report(
 ) -> FailoverReport:
     scenarios = tuple(judge_all(name, verdicts) for name, verdicts in done.items() if verdicts)
     return FailoverReport(lab, provider, group, str(runs), scenarios, tuple(notes), cut_short)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Whole or not at all: a reader, or a crash, never meets half a verdict."""
-    partial = path.with_name(path.name + ".new")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise LabError(f"{path}: {error.strerror}", "free some space where the lab's runs are kept") from error

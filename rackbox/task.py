@@ -74,13 +74,13 @@ def path_or_none(option: str) -> Path | None:
     return Path(option) if option else None
 
 
-def out_file(option: str) -> Path | None:
-    """The file of ``--out``, looked at before anything slow is done for it."""
+def out_file(option: str, flag: str = "--out") -> Path | None:
+    """The file of ``--out`` and its like, looked at before anything slow is done for it."""
     if not option:
         return None
     path = Path(option)
     if path.is_dir() or not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise UsageError(f"--out {option}: cannot be written", "name a file in a directory that is there and writable")
+        raise UsageError(f"{flag} {option}: cannot be written", "name a file in a directory that is there and writable")
     return path
 
 
