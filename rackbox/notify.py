@@ -67,7 +67,7 @@ def _post(config: NotifyConfig, address: str, report: Mapping[str, Any], sleep: 
         except requests.RequestException as error:
             problem = type(error).__name__  # its text names the address
             continue
-        if answer.ok and not answer.is_redirect:
+        if 200 <= answer.status_code < 300:
             return "ok"
         problem = f"HTTP {answer.status_code}"
         if answer.status_code < 500 and answer.status_code not in (408, 429):

@@ -24,6 +24,7 @@ from rich.console import Console
 from rackbox.box import Box, current_box, write_whole
 from rackbox.errors import EXIT_FAILED, EXIT_OK, LabError, MachineError
 from rackbox.handover import read_kept, undo, welcome, withdraw
+from rackbox.health import LabHealth
 from rackbox.history import ATTEMPT, SCHEMA
 from rackbox.lab import LiveLab, lab_lock
 from rackbox.probes import PROBES
@@ -40,12 +41,13 @@ from rackbox.renewal import (
 )
 from rackbox.state import LabState, save_state
 from rackbox.topology import Node
-from rackbox.up import HEALTHY_TIMEOUT, remake_machine, take_box
+from rackbox.up import remake_machine, take_box
 from rackbox.wait import NotYet, wait_for
 
 LOOKING_ON = ("etcd-read", "etcd-write")
 CALM_SECONDS = 1.0
 LONGEST_SECONDS = 6 * 3600.0
+CALM_TIMEOUT = 120.0
 HEAL_SECONDS = 300.0
 """A machine that was away may have much to copy before it counts as well again."""
 
@@ -92,7 +94,7 @@ class _Renewal:
                     for probe in probes.values():
                         stack.callback(probe.wait_for_end)
                         stack.callback(probe.ask_to_end)
-                    self._wait_for_calm(probes)
+                    self._sight = _Sight(self._dir / "history.jsonl", probes)
                     self._replace_all(waiting, stop)
                     time.sleep(CALM_SECONDS)
             except LabError as error:
@@ -114,8 +116,8 @@ class _Renewal:
 
     def _replace_all(self, waiting: Collection[str], stop: _Stop) -> None:
         while not stop.asked:
-            self._wait_healthy()
-            health = self._lab.read_health()
+            health = self._wait_healthy()
+            self._sight.wait_for_calm()
             left = [name for name in waiting if name not in self._done]
             node = next_machine(self._lab.topology, left, health.floating_ip_holder, health.etcd_leader)
             if node is None:
@@ -124,7 +126,7 @@ class _Renewal:
             self._recorder.write("renew-start", machine=node.name, box=self._box.version)
             with self._steps.step(f"{node.name} made anew ({len(self._done) + 1} of {len(waiting)})"):
                 self._replace(node)
-            self._recorder.write("renew-end", machine=node.name, holder=self._lab.read_health().floating_ip_holder)
+            self._recorder.write("renew-end", machine=node.name)
             self._done.append(node.name)
             stop.busy_with = ""
 
@@ -151,8 +153,16 @@ class _Renewal:
         save_state(lab.paths.state, state)
         kept.unlink(missing_ok=True)
 
-    def _wait_healthy(self) -> None:
-        self._lab.wait_healthy(max(HEALTHY_TIMEOUT, HEAL_SECONDS))
+    def _wait_healthy(self) -> LabHealth:
+        """Asked once a second only: eleven machines that look at themselves are a load, and clients feel it."""
+
+        def look() -> LabHealth:
+            health = self._lab.read_health()
+            if problems := health.all_problems:
+                raise NotYet("; ".join(problems))
+            return health
+
+        return wait_for(f"lab {self._lab.topology.lab} healthy", look, timeout=HEAL_SECONDS, interval=1.0)
 
     # --- the probes
 
@@ -184,19 +194,6 @@ class _Renewal:
             probes[name] = start_probe(self._lab, settings, self._dir / f"probe-{name}.log")
         return probes
 
-    def _wait_for_calm(self, probes: dict[str, RunningProbe]) -> None:
-        """Every probe has been answered before anything is touched."""
-        tail, good = HistoryTail(self._dir / "history.jsonl"), set[str]()
-
-        def look() -> None:
-            good.update(r.source for r in tail.read_new() if r.event == ATTEMPT and r.fields.get("outcome") == "ok")
-            if silent := [name for name in probes if f"probe:{name}" not in good]:
-                raise NotYet(f"no good answer: {', '.join(silent)}")
-
-        wait_for("the probes before the renewal", look, timeout=20)
-        if probes:
-            time.sleep(CALM_SECONDS)
-
     def _show_figures(self, probes: Collection[str], seconds: float) -> RenewalFigures | None:
         self._console.print(f"{len(self._done)} machines made anew in {seconds:.0f} s")
         if not probes:
@@ -211,6 +208,27 @@ class _Renewal:
 
 
 _GO_ON = "`./lab up --renew` goes on"
+
+
+class _Sight:
+    """What the probes see at the moment: enough to know when to go on."""
+
+    def __init__(self, history: Path, probes: Collection[str]) -> None:
+        self._tail = HistoryTail(history)
+        self._bad = {f"probe:{name}": time.monotonic() for name in probes}
+        self._good = dict(self._bad)
+
+    def wait_for_calm(self) -> None:
+        """Every probe good for a while: no machine is begun with while clients are not served."""
+        wait_for("the probes good before the next machine", self._look, timeout=CALM_TIMEOUT)
+
+    def _look(self) -> None:
+        for record in self._tail.read_new():
+            if record.event == ATTEMPT and record.source in self._bad:
+                (self._good if record.fields.get("outcome") == "ok" else self._bad)[record.source] = record.t
+        short = [name for name, good in self._good.items() if good - self._bad[name] < CALM_SECONDS]
+        if short:
+            raise NotYet(f"not good for {CALM_SECONDS:g} s: {', '.join(short)}")
 
 
 class _Stop:
