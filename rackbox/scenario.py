@@ -1,33 +1,39 @@
 """Plays one scenario against a lab, once, and leaves a history. It judges nothing.
 
-preflight (heal what was left behind, lab healthy, one holder) → probes → good for a second → break → good again, and
-for a while → heal → healthy again → probes end. Whatever happens on the way, Ctrl-C included, the fault is healed and
-the probes are gone. Entry point: ``play_scenario``.
+preflight (heal what was left behind, lab healthy, one holder) → onlookers → good for a second → break → good again, and
+for a while → heal → healthy again → audit → onlookers end. Whatever happens on the way, Ctrl-C included, the fault is
+healed and the onlookers are gone. Entry point: ``play_scenario``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rackbox.audits import NO_POWER, audit_holders, find_problems, find_traces
 from rackbox.errors import LabError, WaitTimeout
 from rackbox.faults import FAULTS, Site
-from rackbox.history import ATTEMPT, PROBE_SOURCE, HistoryError, JsonValue, as_attempt
+from rackbox.faults.daemons import FORGET_FAILURES
+from rackbox.history import JsonValue
 from rackbox.interrupts import Interrupts
+from rackbox.logs import collect_logs
+from rackbox.lookout import Lookout, StartProbe, StartWatchers
 from rackbox.machine import Lab
-from rackbox.outage import BASELINE_SECONDS
-from rackbox.probes import PROBES, ProbeSettings
-from rackbox.probes.process import RunningProbe, plan_settings, start_probe
-from rackbox.recorder import HistoryTail, Recorder
+from rackbox.marks import clear_mark, mark_fault, read_mark
+from rackbox.probes.process import start_probe
+from rackbox.recorder import Recorder
 from rackbox.scenarios import Scenario
-from rackbox.targets import find_holders, list_candidates, resolve_target
+from rackbox.targets import find_holders, hear_holders, list_candidates, resolve_target
+from rackbox.watchers import start_watchers
 
 HISTORY = "history.jsonl"
-PREFLIGHT_SECONDS = 30.0
+PREFLIGHT_SECONDS = 45.0
 START_SECONDS = 20.0
 HEAL_TRIES = 3
+AUDIT_SECONDS = 20.0
 _POLL_SECONDS = 0.05
 
 
@@ -38,18 +44,11 @@ class Stage:
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
-    start_probe: Callable[[Lab, ProbeSettings, Path], RunningProbe] = start_probe
+    start_probe: StartProbe = start_probe
+    start_watchers: StartWatchers = start_watchers
+    collect_logs: Callable[[Lab, Path, Path, float], object] = collect_logs
     say: Callable[[str], None] = lambda text: None
     interrupts: Interrupts = field(default_factory=Interrupts)
-
-
-@dataclass(slots=True)
-class _Sight:
-    """What the test has seen of one probe so far: enough to know when to go on, not to judge."""
-
-    first: float = 0.0
-    newest_good: float = 0.0
-    newest_bad: float = 0.0
 
 
 def play_scenario(
@@ -74,20 +73,19 @@ class _Play:
         self._dir = run_dir
         self._stage = stage
         self._fault = FAULTS[scenario.fault]
-        self._tail = HistoryTail(run_dir / HISTORY)
-        self._probes: dict[str, RunningProbe] = {}
-        self._sights: dict[str, _Sight] = {}
+        self._lookout = Lookout(lab, scenario, run_dir / HISTORY)
+        self._begun = stage.wall()
         self._site: Site | None = None
+        self._redundant = False
 
     def play(self) -> None:
         try:
             self._preflight()
             try:
-                self._start_probes()
+                self._lookout.start(self._stage.start_probe, self._stage.start_watchers)
                 self._wait_for_good()
                 self._break()
-                self._wait_for_good_again()
-                self._note_holders("recovered")
+                self._outlast()
             except LabError as error:
                 self._note_error("test", error)
             finally:
@@ -95,56 +93,65 @@ class _Play:
             self._wait_for_healthy()
         except KeyboardInterrupt:
             self.recorder.write("interrupted")
+            self._audit_after_interrupt()
             raise
         finally:
-            self._end_probes()
+            self._lookout.end()
+            if self._site is not None:
+                self._collect_logs()
             self.recorder.write("run-end")
             self.recorder.sync()
 
     # --- before
 
     def _preflight(self) -> None:
-        """Heal what an earlier test may have left on any machine that could be the target, and see the lab healthy."""
+        """Heal what an earlier test may have left, on any machine that could be the target, and see the lab healthy."""
         self._stage.say("preflight")
+        self._heal_leftovers()
         names = list_candidates(self._lab.topology, self._scenario.target)
-        for name in names:
-            self._fault.heal(Site(self._lab, (name,)))
+        self._fault.heal(Site(self._lab, names))
         try:
             with self._stage.interrupts.allowed():
                 self._lab.wait_healthy(PREFLIGHT_SECONDS)
         except WaitTimeout as error:  # not a verdict: nothing was broken, nothing was measured
             hint = "`./lab status` shows what is wrong, `./lab up` brings back what is off"
             raise LabError(f"before the fault: {error.message}", hint) from error
-        holders = self._note_holders("before")
-        if self._scenario.one_holder and len(holders) != 1:
+        self._forget_failures()
+        if not self._scenario.one_holder:
+            return
+        holders = find_holders(self._lab)
+        self.recorder.write("holders", phase="before", holders=holders)
+        if len(holders) != 1:
             raise LabError(
                 f"holders of the floating IP before the fault: {', '.join(holders) or 'none'}; must be one",
                 "`./lab status` shows what is wrong with the lab",
             )
 
-    def _start_probes(self) -> None:
-        scenario = self._scenario
-        bound = START_SECONDS + scenario.recover + scenario.settle + scenario.heal + 120.0
-        for name in scenario.probes:
-            pace = PROBES[name].pace
-            settings = plan_settings(self._lab, name, self._dir / HISTORY, self._dir.name, pace, bound)
-            self._sights[name] = _Sight()
-            self._probes[name] = self._stage.start_probe(self._lab, settings, self._dir / f"probe-{name}.log")
+    def _heal_leftovers(self) -> None:
+        """What a test that was killed has left: the fault that it had noted, and what can be seen on the machines."""
+        if (left := read_mark(self._lab.paths)) and left.fault in FAULTS:
+            self._stage.say(f"healing what a broken-off test left: {left.fault} on {', '.join(left.machines)}")
+            known = {node.name for node in self._lab.topology.nodes}
+            FAULTS[left.fault].heal(Site(self._lab, tuple(name for name in left.machines if name in known)))
+            clear_mark(self._lab.paths)
+        # A machine without power may be somebody's will.
+        traces = [text for text in find_traces(self._lab, self._lab.topology.nodes) if not text.endswith(NO_POWER)]
+        if traces:
+            self._stage.say(f"healing what was left: {'; '.join(traces)}")
+            for name in dict.fromkeys(text.partition(":")[0] for text in traces):
+                heal_everything(self._lab, name)
+
+    def _forget_failures(self) -> None:
+        """A cluster that remembers earlier failures places by them; each run begins with one that has none."""
+        balancer = self._lab.topology.load_balancer
+        nodes = self._lab.topology.by_role("lb")
+        if balancer is not None and balancer.ha == "pacemaker" and nodes:
+            self._lab.machine(nodes[0].name).run(f"# heal failures\n{FORGET_FAILURES}", timeout=20.0)
 
     def _wait_for_good(self) -> None:
         """Every probe good for a second and a bit without a break: the calm that the fault is seen against."""
         self._stage.say("probing")
-        calm = BASELINE_SECONDS + 0.2
-
-        def seen(now: float) -> str:
-            short = [
-                name
-                for name, sight in self._sights.items()
-                if not sight.first or sight.newest_good - max(sight.newest_bad, sight.first) < calm
-            ]
-            return f"not yet good for {calm:g} s: {', '.join(short)}" if short else ""
-
-        self._wait("the probes before the fault", seen, START_SECONDS)
+        self._wait("the probes before the fault", self._lookout.not_calm, START_SECONDS)
         self.recorder.write("good-before")
 
     # --- the fault
@@ -152,9 +159,11 @@ class _Play:
     def _break(self) -> None:
         scenario, fault = self._scenario, self._fault
         names = resolve_target(self._lab, scenario.target)
-        site = self._site = Site(self._lab, names)  # from here on there is something to heal
         record = Recorder(self._dir / HISTORY, "fault", self._stage.clock, self._stage.wall)
         with record:
+            # From here on there is something to heal, also for whoever comes after us if we are killed.
+            mark_fault(self._lab.paths, fault.name, names)
+            site = self._site = Site(self._lab, names, self._note_fault)
             record.write("target", target=scenario.target, machines=names)
             record.write("setup-start")
             fault.setup(site)
@@ -170,25 +179,39 @@ class _Play:
             bitten = fault.bitten(before, after)
             record.write("bite", bitten=bitten, detail=f"before: {dict(before)}, after: {dict(after)}")
 
-    def _wait_for_good_again(self) -> None:
+    def _outlast(self) -> None:
+        """Until the service is back, or, where nothing can bring it back but healing, for a while."""
+        if self._scenario.lasts:
+            with self._stage.interrupts.allowed():
+                self._stage.sleep(self._scenario.recover)
+        else:
+            self._wait_for_good_again(self._stage.clock())
+        self._note_recovered()
+
+    def _wait_for_good_again(self, since: float) -> None:
         """Good, and good for ``settle`` seconds in a row; gives up after ``recover`` seconds, which is no error: what
         the probes saw says all."""
-        settle, injected = self._scenario.settle, self._stage.clock()
-
-        def seen(now: float) -> str:
-            short = [
-                name
-                for name, sight in self._sights.items()
-                if sight.newest_good - max(sight.newest_bad, injected) < settle
-            ]
-            return f"not good for {settle:g} s: {', '.join(short)}" if short else ""
-
+        scenario = self._scenario
         try:
-            self._wait("the probes after the fault", seen, self._scenario.recover + settle)
+            self._wait(
+                "the probes after the fault",
+                lambda: self._lookout.not_settled(since),
+                scenario.recover + scenario.settle,
+            )
         except WaitTimeout as error:
             self.recorder.write("not-good-again", message=error.message)
         else:
             self.recorder.write("good-again")
+
+    def _note_recovered(self) -> None:
+        """Who holds the address now, and whether all is as it was already, before any healing."""
+        if self._scenario.one_holder:
+            holders, silent = hear_holders(self._lab)
+            self.recorder.write("holders", phase="recovered", holders=holders, silent=silent)
+        if self._fault.passes:
+            with contextlib.suppress(WaitTimeout), self._stage.interrupts.allowed():
+                self._lab.wait_healthy(self._fault.passes)
+                self._note_redundant()
 
     # --- after
 
@@ -198,18 +221,19 @@ class _Play:
             return
         self._stage.say("healing")
         interrupt: KeyboardInterrupt | None = None
-        self._try_note("heal-start")
+        self._note_fault("heal-start", {})
         for left in reversed(range(HEAL_TRIES)):
             try:
                 self._fault.heal(self._site)
                 self._fault.teardown(self._site)
+                clear_mark(self._lab.paths)
                 break
             except LabError as error:  # a second Ctrl-C at the terminal kills the program that was healing, too
                 if not left:
-                    self._try_note("error", stage="heal", message=error.message)
+                    self._note_fault("error", {"stage": "heal", "message": error.message})
             except KeyboardInterrupt as error:
                 interrupt = error
-        self._try_note("heal-end")
+        self._note_fault("heal-end", {})
         if interrupt is not None:
             raise interrupt
 
@@ -219,23 +243,46 @@ class _Play:
             with self._stage.interrupts.allowed():
                 self._lab.wait_healthy(self._scenario.heal)
             self.recorder.write("healthy-again")
-            self._note_holders("healed")
+            self._note_redundant()
+            if self._scenario.lasts and self._site is not None:
+                self._wait_for_good_again(self._stage.clock())
+            if self._scenario.one_holder:
+                self.recorder.write("holders", phase="healed", holders=find_holders(self._lab))
         except LabError as error:
             self._note_error("healthy again", error)
+        if self._site is not None:
+            problems = [*audit_holders(self._lab), *find_traces(self._lab, self._lab.topology.nodes)]
+            self.recorder.write("audit", phase="healed", problems=problems)
 
-    def _end_probes(self) -> None:
-        for probe in self._probes.values():
-            probe.ask_to_end()
-        for probe in self._probes.values():
-            probe.wait_for_end()
+    def _audit_after_interrupt(self) -> None:
+        """What an interrupt left: looked at until there is nothing, for a while; another interrupt ends that."""
+        if self._site is None:
+            return
+        self._stage.say("looking whether anything was left behind")
+        with self._stage.interrupts.allowed():
+            problems = find_problems(self._lab, AUDIT_SECONDS)
+        self._note_fault("audit", {"phase": "healed", "problems": problems})
+        for problem in problems:
+            self._stage.say(f"left behind: {problem}")
+
+    def _collect_logs(self) -> None:
+        try:
+            self._stage.collect_logs(self._lab, self._dir / HISTORY, self._dir, self._begun)
+        except LabError as error:  # they explain a verdict and make none
+            self._stage.say(f"logs: {error.message}")
 
     # --- help
+
+    def _note_redundant(self) -> None:
+        if not self._redundant:
+            self._redundant = True
+            self.recorder.write("redundant")
 
     def _note_error(self, stage: str, error: LabError) -> None:
         self._stage.say(f"{stage}: {error.message}")
         self.recorder.write("error", stage=stage, message=error.message)
 
-    def _try_note(self, event: str, **fields: JsonValue) -> None:
+    def _note_fault(self, event: str, fields: Mapping[str, JsonValue]) -> None:
         """A full disk must not keep a fault from being healed, so here it is only said."""
         try:
             with Recorder(self._dir / HISTORY, "fault", self._stage.clock, self._stage.wall) as record:
@@ -243,42 +290,26 @@ class _Play:
         except LabError as error:
             self._stage.say(error.message)
 
-    def _note_holders(self, phase: str) -> tuple[str, ...]:
-        if not self._scenario.one_holder:
-            return ()
-        holders = find_holders(self._lab)
-        self.recorder.write("holders", phase=phase, holders=holders)
-        return holders
-
-    def _wait(self, what: str, missing: Callable[[float], str], timeout: float) -> None:
-        """Look at the probes until ``missing`` says nothing is. Raises ``LabError``, also if a probe died."""
+    def _wait(self, what: str, missing: Callable[[], str], timeout: float) -> None:
+        """Look until ``missing`` says nothing is. Raises ``LabError``, also if a probe died."""
         stage = self._stage
         deadline = stage.clock() + timeout
         while True:
-            self._look()
-            if not (evidence := missing(stage.clock())):
+            self._lookout.look()
+            if not (evidence := missing()):
                 return
-            for probe in self._probes.values():
-                if end := probe.ended():
-                    raise LabError(end)
+            self._lookout.check()
             if stage.clock() > deadline:
                 raise WaitTimeout(f"{what}: not within {timeout:g} s; last seen: {evidence}")
             with stage.interrupts.allowed():
                 stage.sleep(_POLL_SECONDS)
 
-    def _look(self) -> None:
-        for record in self._tail.read_new():
-            if record.event != ATTEMPT:
-                continue
-            try:
-                attempt = as_attempt(record)
-            except HistoryError:
-                continue  # the verdict will say so
-            sight = self._sights.get(record.source.removeprefix(PROBE_SOURCE))
-            if sight is None:
-                continue
-            sight.first = sight.first or attempt.start
-            if attempt.good:
-                sight.newest_good = max(sight.newest_good, attempt.start)
-            else:
-                sight.newest_bad = max(sight.newest_bad, attempt.start)
+
+def heal_everything(lab: Lab, name: str) -> None:
+    """Every fault that can be made on this machine, healed; those first that keep it from being reached."""
+    node, balancer = lab.topology.node(name), lab.topology.load_balancer
+    for fault in sorted(FAULTS.values(), key=lambda fault: not fault.needs):
+        if fault.roles and node.role not in fault.roles:
+            continue
+        if not fault.stacks or (balancer is not None and balancer.ha in fault.stacks):
+            fault.heal(Site(lab, (name,)))

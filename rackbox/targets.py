@@ -41,10 +41,11 @@ PARTS: dict[str, Part] = {
     "etcd-follower": Part("master", "leader", plays=False),
 }
 ANY: dict[str, Role] = {"any-worker": "worker", "any-gluster": "gluster"}
+ALL: dict[str, Role] = {"balancers": "lb", "gateways": "gateway"}
 
 
 def target_names() -> tuple[str, ...]:
-    return (*PARTS, *ANY)
+    return (*PARTS, *ANY, *ALL)
 
 
 def list_candidates(topology: Topology, target: str) -> tuple[str, ...]:
@@ -53,6 +54,8 @@ def list_candidates(topology: Topology, target: str) -> tuple[str, ...]:
         names = tuple(node.name for node in topology.by_role(PARTS[target].role))
     elif target in ANY:
         names = tuple(node.name for node in topology.by_role(ANY[target]))
+    elif target in ALL:
+        names = tuple(node.name for node in topology.by_role(ALL[target]))
     else:
         names = tuple(node.name for node in topology.nodes if node.name == target)
     if not names:
@@ -64,6 +67,8 @@ def list_candidates(topology: Topology, target: str) -> tuple[str, ...]:
 def resolve_target(lab: Lab, target: str) -> tuple[str, ...]:
     """The machines that ``target`` means now. Raises ``TargetUnclear`` for none or too many, ``LabError`` as above."""
     names = list_candidates(lab.topology, target)
+    if target in ALL:
+        return names
     if target not in PARTS:
         return names[:1]
     part = PARTS[target]
@@ -86,6 +91,30 @@ def find_holders(lab: Lab) -> tuple[str, ...]:
     names = [node.name for node in lab.topology.by_role("lb") if lab.machine(node.name).is_running()]
     facts = ask_all(lab, names)
     return tuple(name for name in names if facts[name].get("holds_vip") is True)
+
+
+def hear_holders(lab: Lab) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """While something is broken: the balancers that say that they hold the floating IP, and those that have power but
+    say nothing (frozen, or booting), of which it is not known."""
+    nodes = lab.topology.by_role("lb")
+    if not nodes:
+        return (), ()
+    with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
+        said = list(pool.map(lambda node: (node.name, _hear(lab, node.name)), nodes))
+    holders = tuple(name for name, word in said if word is True)
+    return holders, tuple(name for name, word in said if word is None)
+
+
+def _hear(lab: Lab, name: str) -> bool | None:
+    machine = lab.machine(name)
+    if not machine.is_running():
+        return False
+    if machine.is_frozen():
+        return None
+    try:
+        return ask_role(lab, name).get("holds_vip") is True
+    except LabError:
+        return None
 
 
 def ask_all(lab: Lab, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from rackbox.faults.base import Evidence, Fault, Site
-from rackbox.faults.haproxy_killed import HaproxyKilled
+from rackbox.faults.brick_killed import BrickKilled
+from rackbox.faults.cut_off import CUT_OFFS
+from rackbox.faults.daemons import COROSYNC, ETCD, HAPROXY, KEEPALIVED, PACEMAKER
+from rackbox.faults.disk_full import DiskFull
+from rackbox.faults.frozen import Frozen, Paused
+from rackbox.faults.hung import Hung
+from rackbox.faults.killed import Killed
+from rackbox.faults.packet_delay import PacketDelay
+from rackbox.faults.packet_loss import PacketLoss
 from rackbox.faults.powered_off import PoweredOff
+from rackbox.faults.rebooted import Rebooted
+from rackbox.faults.stopped import HaproxyStopped
+from rackbox.faults.switched_over import SwitchedOver
 
 FAULTS: dict[str, Fault] = {
     fault.name: fault
     for fault in (
-        HaproxyKilled(),
+        *(Killed(daemon) for daemon in (HAPROXY, COROSYNC, PACEMAKER, KEEPALIVED, ETCD)),
+        *(Hung(daemon) for daemon in (HAPROXY, COROSYNC, KEEPALIVED, ETCD)),
+        HaproxyStopped(),
+        SwitchedOver(),
         PoweredOff(),
+        Frozen(),
+        Paused(),
+        Rebooted(),
+        *CUT_OFFS,
+        PacketLoss(),
+        PacketDelay(),
+        DiskFull(),
+        BrickKilled(),
     )
 }
 

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from rackbox.faults.base import Evidence, Fault, Site
+from rackbox.machine import Machine
 
 
 class PoweredOff(Fault):
     name = "powered-off"
     summary = "links cut, then everything killed at once"
+    needs = ("power cut",)
 
     def inject(self, site: Site) -> None:
-        for machine in site.machines:
+        def pull(machine: Machine) -> None:
             machine.power_off()
+            site.note_power(machine, on=False)
+
+        site.each(pull)
 
     def heal(self, site: Site) -> None:
-        for machine in site.machines:
-            if not machine.is_running():
-                machine.power_on()
+        def put_back(machine: Machine) -> None:
+            was_off = not machine.is_running()
+            machine.power_on()  # also when it is on: somebody's plug may be noted as pulled
+            if was_off:
+                site.note_power(machine, on=True)
+
+        site.each(put_back)
 
     def evidence(self, site: Site) -> Evidence:
-        return {machine.node.name: machine.is_running() for machine in site.machines}
+        return site.each(lambda machine: machine.is_running())
 
     def bitten(self, before: Evidence, after: Evidence) -> bool:
         return bool(before) and all(ran and after.get(name) is False for name, ran in before.items())

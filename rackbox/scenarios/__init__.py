@@ -2,16 +2,80 @@
 
 from __future__ import annotations
 
-from rackbox.scenarios import etcd_leader_powered_off, haproxy_killed, holder_powered_off
-from rackbox.scenarios.base import Scenario
+from rackbox.scenarios import (
+    balancers_cut_off,
+    balancers_rebooted,
+    cluster_packet_delay,
+    cluster_packet_loss,
+    corosync_hung,
+    corosync_killed,
+    etcd_leader_cut_off,
+    etcd_leader_killed,
+    etcd_leader_powered_off,
+    etcd_member_cut_off,
+    etcd_member_hung,
+    etcd_member_killed,
+    gateway_rebooted,
+    gluster_brick_killed,
+    gluster_node_powered_off,
+    haproxy_hung,
+    haproxy_killed,
+    haproxy_stopped,
+    holder_cut_off,
+    holder_cut_off_from_client,
+    holder_cut_off_from_masters,
+    holder_disk_full,
+    holder_frozen,
+    holder_paused,
+    holder_powered_off,
+    holder_rebooted,
+    keepalived_hung,
+    keepalived_killed,
+    master_powered_off,
+    pacemaker_killed,
+    planned_switchover,
+    standby_powered_off,
+    standby_rebooted,
+)
+from rackbox.scenarios.base import LIMITS, Scenario, find_limits
 
 SCENARIOS: dict[str, Scenario] = {
     module.SCENARIO.name: module.SCENARIO
     for module in (
         haproxy_killed,
+        haproxy_hung,
+        haproxy_stopped,
         holder_powered_off,
+        holder_frozen,
+        holder_paused,
+        holder_rebooted,
+        holder_disk_full,
+        planned_switchover,
+        standby_powered_off,
+        standby_rebooted,
+        balancers_rebooted,
+        balancers_cut_off,
+        holder_cut_off,
+        holder_cut_off_from_client,
+        holder_cut_off_from_masters,
+        cluster_packet_loss,
+        cluster_packet_delay,
+        corosync_killed,
+        corosync_hung,
+        pacemaker_killed,
+        keepalived_killed,
+        keepalived_hung,
+        gateway_rebooted,
+        master_powered_off,
         etcd_leader_powered_off,
+        etcd_leader_killed,
+        etcd_leader_cut_off,
+        etcd_member_killed,
+        etcd_member_cut_off,
+        etcd_member_hung,
+        gluster_node_powered_off,
+        gluster_brick_killed,
     )
 }
 
-__all__ = ["SCENARIOS", "Scenario"]
+__all__ = ["LIMITS", "SCENARIOS", "Scenario", "find_limits"]

@@ -3,14 +3,14 @@ clients to a machine that no longer answers; no write that was acknowledged may 
 
 from __future__ import annotations
 
-from rackbox.scenarios.base import Scenario
+from rackbox.scenarios.base import SERVICE, Scenario
 
 SCENARIO = Scenario(
     name="etcd-leader-powered-off",
     summary="the etcd leader's machine powered off",
     fault="powered-off",
     target="etcd-leader",
-    probes=("etcd-read", "etcd-read-serializable", "etcd-write"),
-    judged="etcd-read",
+    probes=(*SERVICE, "etcd-read-serializable"),
+    judged="etcd-write",
     needs={"lb": 1, "master": 3},
 )

@@ -3,14 +3,13 @@ tell the network; when the first comes back, nobody should feel it."""
 
 from __future__ import annotations
 
-from rackbox.scenarios.base import Scenario
+from rackbox.scenarios.base import SERVICE, Scenario
 
 SCENARIO = Scenario(
     name="holder-powered-off",
     summary="the floating IP's holder powered off",
     fault="powered-off",
     target="vip-holder",
-    probes=("etcd-read", "etcd-write"),
-    judged="etcd-read",
-    needs={"lb": 2, "master": 1},
+    probes=(*SERVICE, "etcd-keepalive", "etcd-watch"),
+    limits={"second_outage_ms": 500},
 )

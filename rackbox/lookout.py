@@ -1,0 +1,127 @@
+"""Everything that looks on while a scenario is played: its probes and the watchers on the balancers.
+
+It starts them, follows what they write far enough to know when to go on (to judge is the verdict's), and ends them. All
+are gone after ``end``, whatever happened. Entry point: ``Lookout``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rackbox.errors import LabError
+from rackbox.history import ATTEMPT, PROBE_SOURCE, HistoryError, as_attempt
+from rackbox.machine import Lab
+from rackbox.outage import BASELINE_SECONDS
+from rackbox.probes import PROBES, ProbeSettings
+from rackbox.probes.process import RunningProbe, plan_settings
+from rackbox.recorder import HistoryTail
+from rackbox.scenarios import Scenario
+from rackbox.watchers import Watchers
+
+CALM_SECONDS = BASELINE_SECONDS + 0.2
+"""How long every probe must have been good without a break before anything is broken."""
+_SPARE_SECONDS = 140.0
+
+
+class NoWatchers:
+    """Where there is no pair to watch."""
+
+    def ended(self) -> str:
+        return ""
+
+    def ask_to_end(self) -> None:
+        pass
+
+    def wait_for_end(self) -> None:
+        pass
+
+
+StartProbe = Callable[[Lab, ProbeSettings, Path], RunningProbe]
+StartWatchers = Callable[[Lab, Path, Path], Watchers]
+
+
+@dataclass(slots=True)
+class _Sight:
+    """What was seen of one probe so far."""
+
+    first: float = 0.0
+    newest_good: float = 0.0
+    newest_bad: float = 0.0
+
+
+class Lookout:
+    """The onlookers of one run. ``history`` is the file that they write to."""
+
+    def __init__(self, lab: Lab, scenario: Scenario, history: Path) -> None:
+        self._lab = lab
+        self._scenario = scenario
+        self._history = history
+        self._tail = HistoryTail(history)
+        self._probes: dict[str, RunningProbe] = {}
+        self._sights: dict[str, _Sight] = {}
+        self._watchers: Watchers = NoWatchers()
+
+    def start(self, start_probe: StartProbe, start_watchers: StartWatchers) -> None:
+        """Raises ``LabError`` when one cannot be started."""
+        scenario, run_dir = self._scenario, self._history.parent
+        if scenario.watchers and len(self._lab.topology.by_role("lb")) > 1:
+            self._watchers = start_watchers(self._lab, self._history, run_dir)
+        bound = scenario.recover + scenario.settle + scenario.heal + _SPARE_SECONDS
+        for name in scenario.probes:
+            settings = plan_settings(self._lab, name, self._history, run_dir.name, PROBES[name].pace, bound)
+            self._sights[name] = _Sight()
+            self._probes[name] = start_probe(self._lab, settings, run_dir / f"probe-{name}.log")
+
+    def not_calm(self) -> str:
+        """Which probes have not been good for long enough since they began; empty: all have."""
+        short = [
+            name
+            for name, sight in self._sights.items()
+            if not sight.first or sight.newest_good - max(sight.newest_bad, sight.first) < CALM_SECONDS
+        ]
+        return f"not yet good for {CALM_SECONDS:g} s: {', '.join(short)}" if short else ""
+
+    def not_settled(self, since: float) -> str:
+        """Which probes have not been good for the scenario's ``settle`` seconds, all of them after ``since``."""
+        settle = self._scenario.settle
+        short = [
+            name for name, sight in self._sights.items() if sight.newest_good - max(sight.newest_bad, since) < settle
+        ]
+        return f"not good for {settle:g} s: {', '.join(short)}" if short else ""
+
+    def check(self) -> None:
+        """Raises ``LabError`` when one has ended before its time."""
+        for onlooker in self._onlookers:
+            if end := onlooker.ended():
+                raise LabError(end)
+
+    def look(self) -> None:
+        """Take in what was written since the last look."""
+        for record in self._tail.read_new():
+            if record.event != ATTEMPT:
+                continue
+            try:
+                attempt = as_attempt(record)
+            except HistoryError:
+                continue  # the verdict will say so
+            sight = self._sights.get(record.source.removeprefix(PROBE_SOURCE))
+            if sight is None:
+                continue
+            sight.first = sight.first or attempt.start
+            if attempt.good:
+                sight.newest_good = max(sight.newest_good, attempt.start)
+            else:
+                sight.newest_bad = max(sight.newest_bad, attempt.start)
+
+    def end(self) -> None:
+        """Ask all of them to finish, then wait until they are gone."""
+        for onlooker in self._onlookers:
+            onlooker.ask_to_end()
+        for onlooker in self._onlookers:
+            onlooker.wait_for_end()
+
+    @property
+    def _onlookers(self) -> tuple[RunningProbe | Watchers, ...]:
+        return (*self._probes.values(), self._watchers)
