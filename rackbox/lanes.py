@@ -134,9 +134,11 @@ def _draw(history: History, run: str, scale: _Scale) -> Picture:
     rows += _log_rows(history, run, scale)
     lanes: list[Lane] = []
     y, before = TOP, ""
-    for label, group, marks in rows:
+    for label, group, marks in [(label, group, tuple(marks)) for label, group, marks in rows]:
+        if not marks:
+            continue
         y += GAP if group != before and before else 0.0
-        lanes.append(Lane(label, group, round(y, 1), tuple(marks)))
+        lanes.append(Lane(label, group, round(y, 1), marks))
         y, before = y + LANE + 2, group
     return Picture(
         begin=scale.begin - scale.zero,
@@ -222,7 +224,8 @@ def _holder_rows(history: History, scale: _Scale) -> list[tuple[str, str, Iterab
     rows: list[tuple[str, str, Iterable[Mark]]] = []
     double = holding.double()
     for name, spans in holding.spans.items():
-        marks = _span_marks(spans, scale, "holds", f"{name} held the floating IP", name)
+        kind = f"mac{_machine_index(history, name)}"
+        marks = _span_marks(spans, scale, kind, f"{name} held the floating IP", name)
         marks += _span_marks(holding.silent[name], scale, "silent", f"no word from {name}")
         both = [Span(max(s.begin, d.begin), min(s.end, d.end)) for s in spans for d in double]
         marks += _span_marks([s for s in both if s.seconds > 0], scale, "double", "two machines held the floating IP")
@@ -277,6 +280,12 @@ def _answer_mark(
 def _mac_names(history: History) -> dict[str, str]:
     macs = history.header.fields.get("macs") if history.header else None
     return {str(mac).lower(): str(name) for name, mac in macs.items()} if isinstance(macs, Mapping) else {}
+
+
+def _machine_index(history: History, name: str) -> int:
+    """One colour for a machine in all lanes."""
+    names = list(_mac_names(history).values())
+    return names.index(name) % 4 if name in names else 0
 
 
 def _mac_index(names: Mapping[str, str], mac: str) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rackbox.history import History, HistoryError, Record
-from rackbox.holding import Holding
+from rackbox.holding import WATCH_SOURCE, Holding
 from rackbox.measures import FIGURES, Figure
 
 LIMITS: Mapping[str, tuple[str, ...]] = {
@@ -112,7 +112,8 @@ def check_watchers(history: History, holding: Holding | None, injected: float) -
         return contradictions, notes
     if early := [move for move in holding.moves if move.t < injected]:
         contradictions.append(f"the floating IP moved to {early[-1].machine} before there was a fault")
-    for record in history.events("holders"):
+    begun = max(r.t for name in holding.spans for r in history.events("address", WATCH_SOURCE + name)[:1])
+    for record in (r for r in history.events("holders") if r.t >= begun):
         asked = set(record.texts("holders"))
         moments = [record.t, *(t for t, _, _ in holding.changes if record.t - _HOLDERS_SPREAD <= t < record.t)]
         moments.append(record.t - _HOLDERS_SPREAD)
