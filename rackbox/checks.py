@@ -14,7 +14,7 @@ from rackbox.errors import Problem
 from rackbox.roles import ROLE_FACTS, ROLES, RoleFacts
 
 if TYPE_CHECKING:
-    from rackbox.config import Config, RoleNodes, ServiceConfig
+    from rackbox.config import Config, Keepalived, RoleNodes, ServiceConfig
     from rackbox.yamlfile import KeyPath
 
 # HAProxy binds every address of its machine (it must be able to before it holds the floating IP): sshd and some others
@@ -172,10 +172,19 @@ def _load_balancer(config: Config) -> Found:
     if balancer.corosync.join >= balancer.corosync.consensus:  # corosync.conf(5)
         consensus, join = format_duration(balancer.corosync.consensus), format_duration(balancer.corosync.join)
         yield ("load_balancer", "corosync", "join"), f"must be below consensus ({consensus}); got {join}"
-    interval = balancer.keepalived.script.interval
-    if interval % 1000:  # keepalived.conf(5): vrrp_script's interval counts seconds
-        here: KeyPath = ("load_balancer", "keepalived", "script", "interval")
-        yield here, f"must be whole seconds; got {format_duration(interval)}"
+    yield from _keepalived(balancer.keepalived)
+
+
+def _keepalived(keepalived: Keepalived) -> Found:
+    """What VRRP and keepalived's own file cannot say."""
+    here: KeyPath = ("load_balancer", "keepalived")
+    if keepalived.advert % 10:  # RFC 9568, 5.2.7: centiseconds
+        yield (*here, "advert"), f"must be a multiple of 10ms; got {format_duration(keepalived.advert)}"
+    script = keepalived.script
+    if keepalived.check == "script" and not all(1 <= own + script.weight <= 254 for own in keepalived.priorities):
+        yield (*here, "script", "weight"), f"must leave both priorities between 1 and 254; got {script.weight}"
+    if script.interval % 1000:  # keepalived.conf(5): vrrp_script's interval counts seconds
+        yield (*here, "script", "interval"), f"must be whole seconds; got {format_duration(script.interval)}"
 
 
 def _services(config: Config) -> Found:

@@ -198,7 +198,8 @@ class Keepalived(Section):
         "process", "process: HAProxy's end is seen at once. script: `killall -0 haproxy`, every now and then."
     )
     script: Script = key({}, "For `check: script`.")
-    priorities: Annotated[tuple[int, int], PRIORITIES] = key([100, 99], "VRRP priorities of the two balancers.")
+    # VRRP adds a "skew" of (256 - priority) / 256 adverts to each takeover (RFC 9568, 6.1): little, for high ones.
+    priorities: Annotated[tuple[int, int], PRIORITIES] = key([250, 249], "VRRP priorities of the two balancers.")
     preempt: Annotated[bool, FLAG] = key(False, "Whether the floating IP goes back to the first when that returns.")
 
 

@@ -4,19 +4,29 @@ set -euo pipefail
 # shellcheck source=/dev/null
 . "${0%/*}/../lib.sh"
 
-if [[ $RACKBOX_HA != keepalived ]]; then
-  exit 0
-fi
+unit=keepalived.service
 config=/etc/keepalived/keepalived.conf
 firewall=/etc/rackbox/vrrp.nft
 
+if [[ $RACKBOX_HA != keepalived ]]; then
+  if systemctl is-active --quiet "$unit"; then
+    systemctl stop "$unit"
+  fi
+  exit 0
+fi
+
 keepalived --config-test --use-file="$RACKBOX_ROOT$config"
-reload_units keepalived.service
-if ! systemctl is-active --quiet keepalived.service; then
-  systemctl start keepalived.service
-elif file_changed "$config" || file_changed "$firewall"; then
-  # A reload would keep adverts of the old rhythm for a moment, and the other balancer's patience is short.
-  systemctl restart keepalived.service
+reload_units "$unit"
+if ! systemctl is-active --quiet "$unit"; then
+  systemctl start "$unit" # it loads the firewall's table first
+else
+  if file_changed "$firewall"; then
+    nft --file "$RACKBOX_ROOT$firewall"
+  fi
+  if file_changed "$config"; then
+    # Two balancers of two minds get along meanwhile: each takes the rhythm of the adverts from those that it hears.
+    systemctl reload "$unit"
+  fi
 fi
 remember_file "$config"
 remember_file "$firewall"
