@@ -48,6 +48,14 @@ def box_path(boxes: Path, os_name: str, provider: str, version: str) -> Path:
     return boxes / os_name / provider / version / f"rackbox-{os_name}-{provider}-{version}.box"
 
 
+def metadata_of(boxes: Path, box: Box) -> Path:
+    """The catalogue to install a version from: the common one, which Vagrant then asks for newer ones, if it names it,
+    else the version's own."""
+    common = catalogue_path(boxes, box.os)
+    is_good = any(other.version == box.version for other in list_boxes(boxes, box.os, box.provider))
+    return common if is_good else box.path.parent / "metadata.json"
+
+
 def list_boxes(boxes: Path, os_name: str, provider: str) -> list[Box]:
     """All versions, oldest first."""
     path = catalogue_path(boxes, os_name)

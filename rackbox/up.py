@@ -15,7 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rackbox.box import Box, check_box, list_boxes
+from rackbox.box import Box, check_box, current_box, metadata_of
+from rackbox.catalogue import find_version, list_versions
 from rackbox.consoles import open_console
 from rackbox.errors import EXIT_FAILED, EXIT_OK, LabError
 from rackbox.fencing import start_fencing
@@ -42,13 +43,16 @@ LAST_WORDS_TIMEOUT = 9.0
 """Seconds after Vagrant has failed in which a machine that went away is noticed: SSH's own 6 s and a bit."""
 
 
-def command(lab_file: Path, provider: str, resume: bool, renew: bool = False, machines: Sequence[str] = ()) -> int:
+def command(
+    lab_file: Path, provider: str, resume: bool, renew: bool = False, machines: Sequence[str] = (), version: str = ""
+) -> int:
     """`invoke up`: 0 healthy, 1 not, 3 could not run. ``machines`` are to be renewed whatever their box."""
     console = open_console(stderr=True)
     lab = open_lab(lab_file, provider, works)
+    box = find_version(lab.home, lab.topology.os, lab.provider.name, version).box if version else None
     for name in machines:
         lab.require_node(name)
-    health = bring_up(lab, console, resume=resume)
+    health = bring_up(lab, console, resume=resume, box=box)
     if health.verdict != "healthy":
         return EXIT_FAILED
     if renew or machines:
@@ -58,14 +62,15 @@ def command(lab_file: Path, provider: str, resume: bool, renew: bool = False, ma
     return EXIT_OK
 
 
-def bring_up(lab: LiveLab, console: Console, *, resume: bool = False) -> LabHealth:
-    """Boot what is not running, change what has changed, and wait until the whole is healthy."""
+def bring_up(lab: LiveLab, console: Console, *, resume: bool = False, box: Box | None = None) -> LabHealth:
+    """Boot what is not running, change what has changed, and wait until the whole is healthy. ``box`` is the version to
+    boot, whatever its state; without one, the current one."""
     started = time.monotonic()
     check_tools(lab.provider.name)
     with lab_lock(lab.paths):
         lab.check_access()
         state = _check_state(lab)
-        box = _find_box(lab, state, console)
+        box = _check_box_fits(lab, state, box) if box else _find_box(lab, state, console)
         files = render_files(lab, box, lab.paths.rendered)
         digests = _digests(lab, files)
         if state.phase == "up" and state.digests == digests and (health := _already_healthy(lab)):
@@ -151,7 +156,7 @@ def _install_box(lab: LiveLab, box: Box, vagrant: VagrantAdapter, steps: Steps) 
             return
         with steps.step(f"box {box.name} {box.version} installed"):
             check_box(box)
-            vagrant.add_box(box.name, lab.home.boxes / box.os / "metadata.json")
+            vagrant.add_box(box.name, metadata_of(lab.home.boxes, box), box.version)
 
 
 def _start_machines(
@@ -222,17 +227,31 @@ def _check_state(lab: LiveLab) -> LabState:
 
 
 def _find_box(lab: LiveLab, state: LabState, console: Console) -> Box:
-    """The newest box, built if there is none. A lab that has machines stays on the box that they are overlays of."""
-    boxes = list_boxes(lab.home.boxes, lab.topology.os, lab.provider.name)
-    if not boxes:
-        console.print(f"no box of {lab.topology.os} for {lab.provider.name} yet: building one")
-        return build_image(lab.home, lab.topology.os, lab.provider.name, console)
-    newest = boxes[-1]
-    own = next((box for box in boxes if box.version == state.box_version), None)
-    if own is None or own == newest or not lab.provider.existing(lab.topology, lab.paths):
-        return newest
-    console.print(f"lab {lab.topology.lab} stays on box {own.version}; {newest.version} is newer: `./lab up --renew` takes it")
+    """The current box, built if there is none: the lab that comes up next is its proof. A lab that has machines stays
+    on the box that they are overlays of, whatever has become of it in the catalogue."""
+    os_name, provider = lab.topology.os, lab.provider.name
+    current = current_box(lab.home.boxes, os_name, provider)
+    if current is None:
+        console.print(f"no box of {os_name} for {provider} yet: building one")
+        return build_image(lab.home, os_name, provider, console)
+    if current.version == state.box_version or not lab.provider.existing(lab.topology, lab.paths):
+        return current
+    versions = list_versions(lab.home, os_name, provider)
+    own = next((item.box for item in versions if item.version == state.box_version), None)
+    if own is None:
+        return current
+    hint = "`./lab up --renew` takes it"
+    console.print(f"lab {lab.topology.lab} stays on box {own.version}; {current.version} is current: {hint}")
     return own
+
+
+def _check_box_fits(lab: LiveLab, state: LabState, box: Box) -> Box:
+    """A version that was asked for by name; machines that stand on another one are not moved by that."""
+    if state.box_version not in ("", box.version) and lab.provider.existing(lab.topology, lab.paths):
+        raise LabError(
+            f"lab {lab.topology.lab} stands on box {state.box_version}; got {box.version}", "take the lab down first"
+        )
+    return box
 
 
 def _digests(lab: LiveLab, files: Mapping[str, RenderedFile]) -> dict[str, str]:

@@ -134,10 +134,11 @@ class VagrantAdapter:
         """Let Vagrant parse the Vagrantfile."""
         self._vagrant._call_vagrant_command(["validate"])
 
-    def add_box(self, name: str, metadata: Path) -> None:
-        """Install a box's newest version from a catalogue (a Vagrant ``metadata.json``); its checksum is checked."""
+    def add_box(self, name: str, metadata: Path, version: str) -> None:
+        """Install a version of a box from a catalogue (a Vagrant ``metadata.json``); its checksum is checked."""
+        options = ["--force", "--provider", self._provider, "--box-version", version]
         with self._limit(UP_TIMEOUT):
-            self._vagrant.box_add(name, metadata.as_uri(), provider=self._provider, force=True)
+            self._vagrant._call_vagrant_command(["box", "add", name, metadata.as_uri(), *options])
 
     def has_box(self, name: str, version: str) -> bool:
         """Whether Vagrant has that version installed. Its directory says so at once, `vagrant box list` in a second."""

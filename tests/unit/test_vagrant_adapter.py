@@ -69,8 +69,11 @@ CALLS = [
     (lambda vagrant: vagrant.destroy(["gateway"]), ["destroy", "/^(gateway)$/", "--force"], OTHER_TIMEOUT),
     (lambda vagrant: vagrant.validate(), ["validate"], OTHER_TIMEOUT),
     (
-        lambda vagrant: vagrant.add_box("rackbox/debian-13", Path("/b o/metadata.json")),
-        ["box", "add", "rackbox/debian-13", "file:///b%20o/metadata.json", "--force", "--provider", "lxc"],
+        lambda vagrant: vagrant.add_box("rackbox/debian-13", Path("/b o/metadata.json"), "1.2"),
+        [
+            *("box", "add", "rackbox/debian-13", "file:///b%20o/metadata.json"),
+            *("--force", "--provider", "lxc", "--box-version", "1.2"),
+        ],
         UP_TIMEOUT,
     ),
 ]
