@@ -148,6 +148,7 @@ def read_holding(history: History) -> Holding | None:
                 watched.drop(t)
         if record.source == "fault":
             pulled = record.t
+    machines = {name: watched for name, watched in machines.items() if watched.known is not None}  # who ever spoke
     if not machines:
         return None
     end = max(record.t for record in history.records)

@@ -81,11 +81,9 @@ def full_story(
     gone = took + split if split else INJECTED + 0.1
     drop = (INJECTED + 0.01, INJECTED + outage)
     begin, end = 98.0, 106.0
-    answering = [
-        arp(begin + 0.05 * n, n, [MACS["lb1"]] * (t < INJECTED or split > 0 and t < gone) + [MACS["lb2"]] * (t >= took))
-        for n in range(160)
-        if (t := begin + 0.05 * n) or True
-    ]
+    ends = gone if split else INJECTED  # its links are cut at once
+    moments = [begin + 0.05 * n for n in range(160)]
+    answering = [arp(t, n, [MACS["lb1"]] * (t < ends) + [MACS["lb2"]] * (t >= took)) for n, t in enumerate(moments)]
     return History(
         (
             record(97.0, "header", **first),

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
 
 from rackbox.errors import CommandFailed, LabError
-from rackbox.failover import command, failover_test, judge, list_scenarios
-from rackbox.paths import PROJECT
+from rackbox.failover import failover_test, judge, list_scenarios
 from rackbox.recorder import load_history
 from rackbox.report import FailoverReport, report_json
 from rackbox.scenarios import SCENARIOS
@@ -311,67 +308,6 @@ def test_a_cut_off_last_line_harms_nothing_but_the_end(lab: FakeLab) -> None:
     assert only_run(judge(path.parent)).reasons == ("the run did not come to its end",)
 
 
-# --- interrupts
-
-
-@pytest.mark.parametrize(
-    ("name", "moment"),
-    [
-        ("haproxy-killed", "evidence"),
-        *((name, moment) for name in SCENARIOS for moment in ("inject", "heal", "healthy")),
-    ],
-)
-def test_an_interrupt_at_any_moment_leaves_nothing_behind(lab: FakeLab, name: str, moment: str) -> None:
-    lab.raises[moment] = KeyboardInterrupt()
-    if moment in ("heal", "healthy"):  # not the preflight's
-        error = lab.raises.pop(moment)
-        lab.after_inject = lambda lab: lab.raises.update({moment: error})
-    with pytest.raises(KeyboardInterrupt):
-        play(lab, name)
-    assert lab.all_well
-    history = load_history(run_dirs(lab)[0] / "history.jsonl")
-    assert history.first("interrupted") is not None
-    assert history.first("heal-end") is not None
-    assert only_run(judge(run_dirs(lab)[0])).verdict == "unknown"
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("delay", [0.0, 0.1, 1.0])
-def test_a_signal_while_waiting_heals_and_ends(lab: FakeLab, number: signal.Signals, delay: float) -> None:
-    def arm(lab: FakeLab) -> None:
-        due = lab.clock() + delay
-
-        def fire(now: float) -> None:
-            if now >= due:
-                lab.clock.on_tick.remove(fire)
-                os.kill(os.getpid(), number)
-
-        lab.clock.on_tick.append(fire)
-
-    lab.after_inject = arm
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt):
-        play(lab, "holder-powered-off")
-    assert lab.all_well
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_a_signal_within_the_injection_waits_until_it_is_done(lab: FakeLab) -> None:
-    lab.after_inject = lambda lab: os.kill(os.getpid(), signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        play(lab, "holder-powered-off")
-    history = load_history(run_dirs(lab)[0] / "history.jsonl")
-    assert history.first("inject-end") is not None
-    assert lab.all_well
-
-
-def test_a_signal_within_the_healing_waits_until_it_is_done(lab: FakeLab) -> None:
-    lab.after_heal = lambda lab: os.kill(os.getpid(), signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        play(lab, "holder-powered-off")
-    assert lab.all_well
-
-
 # --- lists and documents
 
 
@@ -391,51 +327,3 @@ def test_the_json_document_is_json_and_whole(lab: FakeLab) -> None:
     assert [scenario["name"] for scenario in document["scenarios"]] == ["haproxy-killed", "holder-powered-off"]
     (run,) = document["scenarios"][0]["runs"]
     assert run["probes"]["etcd-read"]["failed"] == run["probes"]["etcd-read"]["windows"][0]["failed"]
-
-
-# --- the task
-
-CONFIG = PROJECT / "config" / "default.yaml"
-
-
-def test_judging_prints_json_and_nothing_else(lab: FakeLab, capsys: pytest.CaptureFixture[str]) -> None:
-    lab.takeover = 3.0
-    report = play(lab, "holder-powered-off")
-    capsys.readouterr()
-    assert command(CONFIG, [], 1, False, str(lab.paths.runs / report.group), True, None) == 1
-    printed = capsys.readouterr()
-    assert json.loads(printed.out)["verdict"] == "over budget"
-    assert printed.err == ""
-
-
-def test_judging_for_people_goes_beside_the_file(
-    lab: FakeLab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    play(lab, "haproxy-killed")
-    capsys.readouterr()
-    assert command(CONFIG, [], 1, False, str(run_dirs(lab)[0]), False, tmp_path / "report.json") == 0
-    assert "verdict: held" in capsys.readouterr().out
-    assert json.loads((tmp_path / "report.json").read_text())["verdict"] == "held"
-
-
-def test_a_run_may_be_named_without_its_path(
-    lab: FakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("RACKBOX_HOME", str(tmp_path / "home"))
-    with pytest.raises(LabError, match="20000101T000000: no run is stored there"):
-        command(CONFIG, [], 1, False, "20000101T000000", True, None)
-    assert capsys.readouterr().out == ""
-
-
-def test_listing_needs_no_lab_that_is_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("RACKBOX_HOME", str(tmp_path))
-    assert command(CONFIG, [], 1, True, "", True, None) == 0
-    assert {row["name"] for row in json.loads(capsys.readouterr().out)["scenarios"]} == set(SCENARIOS)
-
-
-def test_a_lab_that_is_not_up_cannot_be_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RACKBOX_HOME", str(tmp_path))
-    with pytest.raises(LabError, match="scenario mars: not known"):
-        command(CONFIG, ["mars"], 1, False, "", True, None)
