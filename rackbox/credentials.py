@@ -43,6 +43,8 @@ class Credentials:
     ssh: SshKey = field(repr=False)
     host_keys: Mapping[str, SshKey] = field(repr=False)
     certificates: Mapping[str, KeyPair] = field(repr=False)
+    qnetd: KeyPair = field(repr=False)
+    qdevice: KeyPair = field(repr=False)
     stats_password: str = field(repr=False)
     corosync_authkey: bytes = field(repr=False)
 
@@ -61,8 +63,19 @@ class Credentials:
                 GuestFile("/etc/haproxy/pki/ca.pem", self.authority.certificate, 0o644),
                 GuestFile("/etc/haproxy/pki/client.pem", pair.certificate + pair.key, 0o600),
                 GuestFile("/etc/corosync/authkey", self.corosync_authkey, 0o400),
+                *self._quorum_files(self.qdevice),
             )
+        if node.role == "gateway":
+            return self._quorum_files(self.qnetd)
         return ()
+
+    def _quorum_files(self, own: KeyPair) -> tuple[GuestFile, ...]:
+        """For the cluster's third vote and those who ask for it; ``provision/lib/nss-database`` reads them."""
+        return (
+            GuestFile("/etc/rackbox/quorum/ca.pem", self.authority.certificate, 0o644),
+            GuestFile("/etc/rackbox/quorum/own.pem", own.certificate, 0o644),
+            GuestFile("/etc/rackbox/quorum/own.key", own.key, 0o600),
+        )
 
 
 def ensure_credentials(topology: Topology, secrets_dir: Path) -> Credentials:
@@ -82,9 +95,15 @@ def ensure_credentials(topology: Topology, secrets_dir: Path) -> Credentials:
     }
     switch = topology.network(MANAGEMENT).client
     _ensure_pair(store, "fence", Identity("fence", ("fence",), (str(switch),), True, False), authority)
+    # The names that corosync-qdevice and corosync-qnetd want of each other: the server's is fixed, the clients' is the
+    # cluster's (corosync-qdevice-net-certutil(8)).
+    qnetd = _ensure_pair(store, "qnetd", Identity("Qnetd Server", (), (), True, False), authority)
+    qdevice = _ensure_pair(store, "qdevice", Identity(topology.lab, (), (), False, True), authority)
     password = store.ensure("stats-password", _make_password).decode().strip()
     authkey = store.ensure("corosync.authkey", lambda: secrets.token_bytes(AUTHKEY_BYTES))
-    return Credentials(secrets_dir, authority, client, ssh, host_keys, certificates, password, authkey)
+    return Credentials(
+        secrets_dir, authority, client, ssh, host_keys, certificates, qnetd, qdevice, password, authkey
+    )
 
 
 def plan_identity(topology: Topology, node: Node) -> Identity:

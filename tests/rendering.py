@@ -36,6 +36,8 @@ def fake_credentials(topology: Topology) -> Credentials:
             for node in topology.nodes
         },
         certificates={node.name: _fake_pair(node.name) for node in topology.nodes},
+        qnetd=_fake_pair("the third vote"),
+        qdevice=_fake_pair("the cluster"),
         stats_password="(stats-password)",
         corosync_authkey=b"(corosync authkey)",
     )

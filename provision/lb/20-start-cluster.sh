@@ -12,11 +12,20 @@ if [[ $RACKBOX_HA != pacemaker ]]; then
 fi
 wanted=/etc/rackbox/cib.xml
 corosync=/etc/corosync/corosync.conf
+certificate=/etc/rackbox/quorum/own.pem
 live=$RACKBOX_ROOT/var/lib/pacemaker/cib/cib.xml
 
 if [[ ! -e $live ]]; then
   install --owner=hacluster --group=haclient --mode=0600 "$RACKBOX_ROOT$wanted" "$live"
   remember_file "$wanted"
+fi
+
+if [[ -n $RACKBOX_QUORUM_HOST ]] && file_changed "$certificate"; then
+  "${0%/*}/../nss-database" "$RACKBOX_ROOT/etc/corosync/qdevice/net/nssdb" 'Cluster Cert' root:root
+  if systemctl is-active --quiet corosync-qdevice.service; then
+    systemctl restart corosync-qdevice.service
+  fi
+  remember_file "$certificate"
 fi
 
 if systemctl is-active --quiet corosync.service && file_changed "$corosync"; then
