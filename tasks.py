@@ -11,7 +11,7 @@ import sys
 from invoke.collection import Collection
 from invoke.context import Context
 
-from rackbox import schedule_tasks
+from rackbox import image_tasks, schedule_tasks
 from rackbox.task import after_double_dash, command, lab_file, out_file, path_or_none
 
 
@@ -39,27 +39,26 @@ def render(_: Context, lab: str = "", to: str = "") -> int:
     return show.render_command(lab_file(lab), path_or_none(to))
 
 
-@command(name="build", default=True, os="which release", if_changed="only if its inputs have changed since the box")
-def build_image(_: Context, os: str = "debian-13", provider: str = "lxc", if_changed: bool = False) -> int:
-    """Build the base box with Packer and enter it into the catalogue."""
-    from rackbox import image
-
-    return image.command(os, provider, if_changed)
-
-
 @command(
     iterable=["machine"],
     resume="go on with the machines that an earlier `up` left unfinished",
     renew="then replace, one by one, the machines that run another box than the current one",
     machine="replace this one, whatever its box (may be given again)",
+    box="the box's version (default: the current one)",
 )
 def up(
-    _: Context, machine: list[str], lab: str = "", provider: str = "", resume: bool = False, renew: bool = False
+    _: Context,
+    machine: list[str],
+    lab: str = "",
+    provider: str = "",
+    resume: bool = False,
+    renew: bool = False,
+    box: str = "",
 ) -> int:
     """Boot the lab, all machines at once; builds the box first if there is none. Safe to run again."""
     from rackbox import up
 
-    return up.command(lab_file(lab), provider, resume, renew, machine)
+    return up.command(lab_file(lab), provider, resume, renew, machine, box)
 
 
 @command()
@@ -137,5 +136,5 @@ def run_tests(_: Context, e2e: bool = False) -> int:
 
 
 namespace = Collection(doctor, plan, render, up, status, failover_test, ssh, shell, down, run_tests)
-namespace.add_collection(Collection("image", build_image))
+namespace.add_collection(image_tasks.COLLECTION)
 namespace.add_collection(schedule_tasks.COLLECTION)

@@ -8,6 +8,7 @@ is ``withdrawn`` (current or kept until a rollback), ``failed`` (refused by the 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,8 @@ MARK = "state.json"
 
 @dataclass(frozen=True, slots=True)
 class BoxVersion:
-    """``built`` is when (UTC), ``size`` the bytes of the version's directory: box, manifest, logs."""
+    """``built`` is when (UTC), ``size`` the bytes of the version's directory: box, manifest, logs; ``reason`` why it
+    failed or was withdrawn."""
 
     os: str
     provider: str
@@ -32,6 +34,7 @@ class BoxVersion:
     built: datetime
     size: int
     box: Box
+    reason: str = ""
 
     @property
     def directory(self) -> Path:
@@ -56,14 +59,12 @@ def list_versions(home: Home, os_name: str, provider: str) -> tuple[BoxVersion, 
         path = box_path(home.boxes, os_name, provider, directory.name)
         if not manifest:
             continue  # not a version: something else that stands there
-        state: State = read_json(directory / MARK).get("state", "candidate")
-        if directory.name in good:
-            state = "current" if directory.name == good[-1] else "kept"
-        elif state in ("current", "kept"):
-            state = "candidate"
+        mark = read_json(directory / MARK)
+        state, reason = _state(directory.name, good, mark.get("state"), str(mark.get("reason", "")))
         box = Box(os_name, provider, directory.name, path, str(manifest.get("sha256", "")))
         size = sum(file.lstat().st_size for file in directory.rglob("*") if file.is_file())
-        found.append(BoxVersion(os_name, provider, directory.name, state, _built(manifest, path), size, box))
+        built = _built(manifest, path)
+        found.append(BoxVersion(os_name, provider, directory.name, state, built, size, box, reason))
     return tuple(sorted(found, key=lambda version: (version.built, version.version)))
 
 
@@ -112,13 +113,11 @@ def roll_back(home: Home, os_name: str, provider: str, version: str = "") -> Box
         target = older[-1]
     if not target.box.path.exists():
         raise LabError(f"{target.box.path}: the box's file is not there", "choose another version")
-    good = [
-        item.box for item in versions if item.state in ("current", "kept", "withdrawn") and item.built <= target.built
-    ]
+    good = [item.box for item in versions if item.state in ("current", "kept") and item.built < target.built]
     for item in versions:
         if item.state in ("current", "kept") and item.built > target.built:
             mark_version(item.directory, "withdrawn", f"gone back to {target.version}")
-    save_catalogue(home.boxes, os_name, provider, good)
+    save_catalogue(home.boxes, os_name, provider, [*good, target.box])
     return next(item for item in list_versions(home, os_name, provider) if item.version == target.version)
 
 
@@ -129,6 +128,15 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _state(version: str, good: Sequence[str], marked: object, reason: str) -> tuple[State, str]:
+    """What the catalogue says goes before what is noted beside the box."""
+    if version in good:
+        return ("current" if version == good[-1] else "kept"), ""
+    if marked == "withdrawn" or marked == "failed":
+        return ("withdrawn" if marked == "withdrawn" else "failed"), reason
+    return "candidate", ""
 
 
 def _built(manifest: dict[str, Any], path: Path) -> datetime:

@@ -1,46 +1,37 @@
-"""Builds the base box: Packer runs the recipe, the result is packed, checked and entered into the catalogue.
+"""`invoke image`: looks whether a box would come out other than the current one, builds it, proves it, promotes it.
 
-Entry point: ``build_image``. Everything happens in a directory beside the catalogue that is moved into place as a
-whole, so a build that fails leaves the boxes as they were.
+Entry points: ``command``, ``rebuild``, and ``build_image`` for whoever needs a box and has none. Packer's part is in
+``rackbox.build``, the proof in ``rackbox.gate``.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
-import os
-import shutil
-import tarfile
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from rackbox import __version__
-from rackbox.box import Box, box_path, current_box, promote_box, sha256_of
+from rackbox.box import Box, check_box, current_box, promote_box
+from rackbox.build import RECIPE, build, build_log, recipe_digest, resolve
+from rackbox.builders import builder, remove_leftovers, work_directory
+from rackbox.catalogue import list_versions, mark_version, read_json
+from rackbox.changes import SECURITY, is_same, list_changes
 from rackbox.consoles import open_console
-from rackbox.errors import EXIT_OK, CommandFailed, LabBusy, LabError
-from rackbox.paths import PROJECT, Home
-from rackbox.run import run
+from rackbox.errors import EXIT_FAILED, EXIT_OK, LabError
+from rackbox.manifest import Resolved
+from rackbox.paths import Home
 from rackbox.tools import check_tools, find_user_home
 
-RECIPE = PROJECT / "packer"
-BUILD_TIMEOUT = 1800.0
-ROOM_MIB = 3000
-"""Free space that a build needs at its peak: the tree (700 MiB), its archive, the box and the unpacked copy."""
+SHOWN = 20
+"""Lines of changes that are printed; all of them stand in the manifests."""
 
 
 @dataclass(frozen=True, slots=True)
 class RebuildResult:
-    """What came of a rebuild. ``version`` is the current one afterwards, or the one that was refused; ``changes`` are
-    lines for a person; ``log`` is the build's; ``figures`` are the gate's: numbers by name, ``haproxy-killed_ms``."""
+    """What came of a rebuild. ``version`` is the current one afterwards, or the one that was refused; ``promoted`` is
+    whether a new one became current; ``changes`` are lines for a person; ``log`` is the build's; ``figures`` are the
+    gate's: numbers by name, ``haproxy-killed_ms``; ``problems`` is why the gate refused it."""
 
     changed: bool
     version: str
@@ -48,6 +39,14 @@ class RebuildResult:
     changes: tuple[str, ...]
     log: Path
     figures: Mapping[str, float] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def command(os_name: str, provider: str, if_changed: bool, gate: bool) -> int:
+    """`invoke image`: 0 well, or nothing to do; 1 the gate refused the box, which stays beside the current one."""
+    console = open_console(stderr=True)
+    result = rebuild(find_user_home(), os_name, provider or "lxc", console, if_changed=if_changed, gate=gate)
+    return EXIT_FAILED if result.problems else EXIT_OK
 
 
 def rebuild(
@@ -57,174 +56,114 @@ def rebuild(
 
     A box that the gate refuses is told by ``promoted`` false, not by an exception: it stays, ``failed``, with its logs.
     """
-    before = current_box(home.boxes, os_name, provider)
-    box = build_image(home, os_name, provider, console, if_changed=if_changed)
-    changed = before is None or box.version != before.version
-    return RebuildResult(changed, box.version, True, (), home.boxes / f"build-{os_name}-{provider}.log")
+    provider = check_request(os_name, provider)
+    with builder(home, os_name):
+        _tidy(home, os_name)
+        return _rebuild(home, os_name, provider, console, if_changed=if_changed, gate=gate)
 
 
-def command(os_name: str, provider: str, if_changed: bool) -> int:
-    """`invoke image`."""
-    console = open_console(stderr=True)
-    build_image(find_user_home(), os_name, provider or "lxc", console, if_changed=if_changed)
-    return EXIT_OK
-
-
-def build_image(home: Home, os_name: str, provider: str, console: Console, *, if_changed: bool = False) -> Box:
-    """Build a box, or with ``if_changed`` return the current one if its recipe is still the same."""
-    if provider == "auto":
-        provider = "lxc"
-    _check_request(os_name, provider)
-    recipe = recipe_digest()
-    box = current_box(home.boxes, os_name, provider)
-    if if_changed and box and box.path.exists() and _recipe_of(box) == recipe:
-        console.print(f"[green]✓[/] box {box.name} {box.version}: nothing changed in its recipe")
-        return box
-    check_tools(provider)
-    home.boxes.mkdir(parents=True, exist_ok=True)
-    with _builder(home.boxes, os_name), tempfile.TemporaryDirectory(prefix=".build-", dir=home.boxes) as directory:
-        return _build(home, os_name, provider, recipe, Path(directory), console)
-
-
-def recipe_digest(recipe: Path = RECIPE) -> str:
-    """SHA-256 over every file that a box is made from, with its path and its executable bit."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in recipe.rglob("*") if path.is_file()):
-        status = path.stat()
-        digest.update(f"{path.relative_to(recipe)}\0{bool(status.st_mode & 0o100)}\0{status.st_size}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _recipe_of(box: Box) -> str | None:
-    """The digest of the recipe that a box was built from; None where its manifest does not say."""
-    try:
-        recipe: str | None = json.loads(box.manifest.read_text())["recipe"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-    return recipe
-
-
-def _build(home: Home, os_name: str, provider: str, recipe: str, work: Path, console: Console) -> Box:
-    started = time.monotonic()
-    now = datetime.now(UTC)
-    version = now.strftime("%Y%m%d.%H%M%S")
-    out = work / "out"
-    out.mkdir()
-    log = home.boxes / f"build-{os_name}-{provider}.log"
-    log.unlink(missing_ok=True)
-    console.print(f"building box rackbox/{os_name} {version} with Packer (about a minute; log: {log})", soft_wrap=True)
-    # The same day's builds of the same packages agree to the byte.
-    epoch = os.environ.get("SOURCE_DATE_EPOCH") or str(int(now.replace(hour=0, minute=0, second=0).timestamp()))
-    rootfs = RECIPE / "rootfs"
-    variables = {"output": str(out), "source_date_epoch": epoch}
-    argv = ["packer", "build", "-color=false", f"-var-file={rootfs / os_name}.pkrvars.hcl"]
-    argv += [f"-var={name}={value}" for name, value in variables.items()]
-    environment = {**os.environ, "TMPDIR": str(work), "CHECKPOINT_DISABLE": "1", "PACKER_CONFIG_DIR": str(work)}
-    try:
-        run([*_apart(), *argv, str(rootfs)], timeout=BUILD_TIMEOUT, env=environment, log=log)
-    except CommandFailed as error:
-        raise _explain(error, work, log) from error
-    console.print(
-        f"[green]✓[/] root file system {_mib(out / 'rootfs.tar.zst')} MiB  {time.monotonic() - started:.0f} s"
-    )
-    packed = work / "box"
-    packed.mkdir()
-    name = box_path(home.boxes, os_name, provider, version).name
-    _pack(out, packed / name, provider)
-    manifest = _manifest(out, os_name, provider, version, recipe, now, packed / name)
-    (packed / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    box = Box(os_name, provider, version, box_path(home.boxes, os_name, provider, version), manifest["sha256"])
-    box.path.parent.parent.mkdir(parents=True, exist_ok=True)
-    packed.rename(box.path.parent)
-    promote_box(home.boxes, box)
-    console.print(f"[green]✓[/] box {box.name} {version} {_mib(box.path)} MiB  {time.monotonic() - started:.0f} s")
+def build_image(home: Home, os_name: str, provider: str, console: Console) -> Box:
+    """The current box; where there is none, one is built, after whoever else is building it. It passes no gate: the lab
+    that comes up next is its proof."""
+    provider = check_request(os_name, provider)
+    with builder(home, os_name, wait=True):
+        _tidy(home, os_name)
+        if current_box(home.boxes, os_name, provider) is None:
+            _rebuild(home, os_name, provider, console, if_changed=False, gate=False)
+        box = current_box(home.boxes, os_name, provider)
+    assert box is not None
     return box
 
 
-def _pack(out: Path, target: Path, provider: str) -> None:
-    """An LXC box: metadata, our lxc-template, and the tree. vagrant-lxc insists on the name rootfs.tar.gz."""
-    metadata = out / "metadata.json"
-    metadata.write_text(json.dumps({"provider": provider, "version": "1.0.0"}))
-    link = out / "rootfs.tar.gz"
-    link.symlink_to("rootfs.tar.zst")
-    with tarfile.open(target, "w") as archive:
-        archive.add(metadata, "metadata.json")
-        archive.add(RECIPE / "box" / provider / "lxc-template", "lxc-template")
-        archive.add(link, "rootfs.tar.gz")
-        archive.add(out / "rootfs.tar.zst", "rootfs.tar.zst")
-
-
-def _manifest(
-    out: Path, os_name: str, provider: str, version: str, recipe: str, now: datetime, box: Path
-) -> dict[str, Any]:
-    packages = [line.split("\t") for line in (out / "packages.tsv").read_text().splitlines()]
-    return {
-        "schema": 1,
-        "os": os_name,
-        "provider": provider,
-        "version": version,
-        "built": now.isoformat(timespec="seconds"),
-        "rackbox": __version__,
-        "recipe": recipe,
-        "sha256": sha256_of(box),
-        "size": box.stat().st_size,
-        "rootfs_sha256": sha256_of(out / "rootfs.tar.zst"),
-        "tools": (out / "tools.txt").read_text().splitlines(),
-        "sources": [block.splitlines() for block in (out / "sources.txt").read_text().strip().split("\n\n")],
-        "packages": [{"name": name, "version": of, "architecture": arch} for name, of, arch in packages],
-    }
-
-
-def _check_request(os_name: str, provider: str) -> None:
+def check_request(os_name: str, provider: str) -> str:
+    """The provider to build for, ``auto`` resolved. Raises ``LabError`` for what no recipe is there for."""
     known = sorted(path.name.removesuffix(".pkrvars.hcl") for path in (RECIPE / "rootfs").glob("*.pkrvars.hcl"))
     if os_name not in known:
         raise LabError(f"os: must be one of {', '.join(known)}; got {os_name}")
+    provider = "lxc" if provider == "auto" else provider
     providers = sorted(path.name for path in (RECIPE / "box").iterdir())
     if provider not in providers:
         raise LabError(f"provider: must be one of {', '.join(providers)}; got {provider}")
+    return provider
 
 
-def _apart() -> list[str]:
-    """What makes a program run where all that it mounts and starts ends with it, and it with us, however that comes.
-
-    mmdebstrap mounts /proc, /sys and /dev in its tree; were they left there, cleaning up would go through them.
-    """
-    if os.geteuid() != 0:
-        return []
-    return ["setpriv", "--pdeathsig=KILL", "unshare", "--mount-proc", "--pid", "--fork", "--kill-child=KILL", "--"]
+_check_request = check_request
 
 
-def _explain(error: CommandFailed, work: Path, log: Path) -> LabError:
-    """The same failure with what to do about it."""
-    text = log.read_text(errors="replace") if log.exists() else ""
-    if "No space left on device" in text or shutil.disk_usage(work).free >> 20 < 100:
-        hint = f"a build needs {ROOM_MIB} MiB at its peak: make room, or set RACKBOX_HOME to a directory that has it"
-        return LabError(f"{work.parent}: the disk is full; the box was not built (log: {log})", hint)
-    error.hint = f"the whole output is in {log}"
-    return error
+def _rebuild(
+    home: Home, os_name: str, provider: str, console: Console, *, if_changed: bool, gate: bool
+) -> RebuildResult:
+    current = current_box(home.boxes, os_name, provider)
+    log = build_log(home, os_name, provider)
+    if not (if_changed and current):
+        check_tools(provider)  # takes longer than to see that nothing has changed
+    with work_directory(home, os_name) as work:
+        resolved = resolve(home, os_name, provider, work, console)
+        changes = _changes(current, resolved)
+        _show(changes, current, console)
+        if if_changed and current and not changes:
+            console.print(f"[green]✓[/] box {current.name} {current.version}: nothing changed")
+            return RebuildResult(False, current.version, False, (), log)
+        if if_changed and current and (same := _withdrawn(home, current, resolved)):
+            console.print(f"box {current.name} would be {same} again, which was taken back: not built")
+            return RebuildResult(False, current.version, False, changes, log)
+        if if_changed and current:
+            check_tools(provider)
+        box = build(home, os_name, provider, resolved, work, console)
+    figures: Mapping[str, float] = {}
+    if gate:
+        from rackbox.gate import prove
+
+        result = prove(home, box, console)
+        figures = result.figures
+        if not result.ok:
+            mark_version(box.path.parent, "failed", "; ".join(result.problems))
+            stays = f"{current.version} stays current" if current else "there is no other"
+            console.print(f"[red]✗[/] box {box.name} {box.version} was refused; {stays}", soft_wrap=True)
+            console.print(f"  what was seen: {box.path.parent / 'gate'}", soft_wrap=True)
+            return RebuildResult(True, box.version, False, changes, log, figures, result.problems)
+    promote_box(home.boxes, box)
+    console.print(f"[green]✓[/] box {box.name} {box.version} is current")
+    return RebuildResult(True, box.version, True, changes, log, figures)
 
 
-@contextmanager
-def _builder(boxes: Path, os_name: str) -> Iterator[None]:
-    """One builder at a time; what a builder that was killed left behind goes first."""
-    with (boxes / f".{os_name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LabBusy(f"another build of {os_name} is under way", "wait for it to end") from None
-        for stale in boxes.glob(".build-*"):
-            if mounted := _mounts_below(stale):
-                raise LabError(f"{stale}: something is mounted there: {', '.join(mounted)}", "unmount it first")
-            shutil.rmtree(stale, ignore_errors=True)
-        yield
+def _changes(current: Box | None, resolved: Resolved) -> tuple[str, ...]:
+    """What a build now would change; a current box that cannot be booted is to be built again."""
+    if current is None:
+        return ()
+    try:
+        check_box(current)
+    except LabError as error:
+        return (f"damaged  {error.message}",)
+    return list_changes(read_json(current.manifest), recipe_digest(), resolved)
 
 
-def _mounts_below(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) -> list[str]:
-    """Mount points in a directory that is to be removed: whatever they lead to is not ours."""
-    points = [line.split()[4].replace("\\040", " ") for line in mounts.read_text().splitlines()]
-    return [point for point in points if Path(point).is_relative_to(directory)]
+def _withdrawn(home: Home, current: Box, resolved: Resolved) -> str:
+    """The version that was current until a rollback, if a build now would give just that one again."""
+    recipe = recipe_digest()
+    for item in list_versions(home, current.os, current.provider):
+        if item.state == "withdrawn" and is_same(read_json(item.box.manifest), recipe, resolved):
+            return item.version
+    return ""
 
 
-def _mib(path: Path) -> int:
-    return path.stat().st_size >> 20
+def _show(changes: Sequence[str], current: Box | None, console: Console) -> None:
+    if current is None or not changes:
+        return
+    urgent = sum(line.endswith(SECURITY) for line in changes)
+    note = f", {urgent} of them from the security archive" if urgent else ""
+    console.print(f"since box {current.version}: {len(changes)} changes{note}")
+    for line in changes[:SHOWN]:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+    if len(changes) > SHOWN:
+        console.print(f"  … and {len(changes) - SHOWN} more")
+
+
+def _tidy(home: Home, os_name: str) -> None:
+    """What a killed builder left: the gate's machines first, which stand on its candidate."""
+    if any(home.labs.glob("gate-*")) or any(home.runs.glob("gate-*")):
+        from rackbox.gate import remove_gate_lab
+
+        for provider in sorted(path.name for path in (RECIPE / "box").iterdir()):
+            remove_gate_lab(home, os_name, provider, Console(quiet=True))
+    remove_leftovers(home, os_name)

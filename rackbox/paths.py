@@ -33,8 +33,12 @@ class Home:
     def labs(self) -> Path:
         return self.data / "labs"
 
+    @property
+    def runs(self) -> Path:
+        return self.data / "runs"
+
     def lab(self, name: str) -> LabPaths:
-        return LabPaths(self.labs / name, self.runtime / name, self.data / "runs" / name)
+        return LabPaths(self.labs / name, self.runtime / name, self.runs / name)
 
 
 @dataclass(frozen=True, slots=True)

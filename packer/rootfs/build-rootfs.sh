@@ -2,7 +2,7 @@
 # Builds the root file system that every box is made of, natively, with mmdebstrap.
 # Inputs are RACKBOX_* and SOURCE_DATE_EPOCH (see variables.pkr.hcl); results go to $RACKBOX_OUTPUT:
 #   rootfs.tar.zst   the tree
-#   packages.tsv     package, version, architecture, one a line, sorted
+#   packages.tsv     package, version, architecture, source package, its version; one a line, sorted
 #   sources.txt      the archive's Release files the packages came from
 #   tools.txt        what built it
 set -euo pipefail
@@ -19,8 +19,20 @@ for descriptor in /proc/self/fd/*; do
   fi
 done
 
+# With a private apt root, the indices are those that resolve.sh looked at, and packages are kept for the next build.
+cached=()
+if [ -n "$RACKBOX_APT_ROOT" ]; then
+  # mmdebstrap removes only what it fetched itself in its first step: essential/unlink leaves all for keep-debs.sh.
+  cached=(
+    --skip=update --skip=essential/unlink
+    --setup-hook="$here/fill-caches.sh"
+    --customize-hook="$here/keep-debs.sh"
+  )
+fi
+
 # gsyncd (geo-replication) is left out: where it is there, glusterd runs it at each start, seconds of Python.
 # No mirror is named: mmdebstrap then takes the distribution's default for the suite, and apt's own settings apply.
+# Nothing needs to survive a power cut before the tree is packed: dpkg need not wait for the disk (force-unsafe-io).
 mmdebstrap \
   --variant=minbase \
   --format=tar \
@@ -30,6 +42,8 @@ mmdebstrap \
   --dpkgopt='path-exclude=/usr/share/doc/*' \
   --dpkgopt='path-include=/usr/share/doc/*/copyright' \
   --dpkgopt='path-exclude=/usr/lib/*/glusterfs/gsyncd' \
+  --dpkgopt='force-unsafe-io' \
+  "${cached[@]}" \
   --customize-hook="$here/customize.sh" \
   --customize-hook="sync-out /usr/share/rackbox '$out'" \
   "$RACKBOX_SUITE" - | zstd --threads=0 -7 --quiet --force -o "$out/rootfs.tar.zst"
@@ -38,4 +52,5 @@ mmdebstrap \
   mmdebstrap --version
   packer version | head -n 1
   zstd --version
+  apt-get --version | head -n 1
 } >"$out/tools.txt"

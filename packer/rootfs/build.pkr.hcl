@@ -1,13 +1,27 @@
 build {
-  sources = ["source.null.rootfs"]
+  sources = ["source.null.resolve", "source.null.rootfs"]
 
   provisioner "shell-local" {
+    only = ["null.resolve"]
+    environment_vars = [
+      "RACKBOX_SUITE=${var.suite}",
+      "RACKBOX_PACKAGES=${join(",", distinct(flatten(values(var.packages))))}",
+      "RACKBOX_APT_ROOT=${var.apt_root}",
+      "RACKBOX_APT_SOURCES=${var.apt_sources}",
+      "RACKBOX_OUTPUT=${var.output}",
+    ]
+    script = "${path.root}/resolve.sh"
+  }
+
+  provisioner "shell-local" {
+    only = ["null.rootfs"]
     environment_vars = [
       "RACKBOX_OS=${var.os}",
       "RACKBOX_SUITE=${var.suite}",
       "RACKBOX_PACKAGES=${join(",", distinct(flatten(values(var.packages))))}",
       "RACKBOX_DISABLED_UNITS=${join(" ", var.disabled_units)}",
       "RACKBOX_MASKED_UNITS=${join(" ", var.masked_units)}",
+      "RACKBOX_APT_ROOT=${var.apt_root}",
       "RACKBOX_OUTPUT=${var.output}",
       "SOURCE_DATE_EPOCH=${var.source_date_epoch}",
     ]
@@ -16,6 +30,7 @@ build {
 
   post-processors {
     post-processor "artifice" {
+      only = ["null.rootfs"]
       files = [
         "${var.output}/rootfs.tar.zst",
         "${var.output}/packages.tsv",
@@ -24,10 +39,12 @@ build {
       ]
     }
     post-processor "checksum" {
+      only           = ["null.rootfs"]
       checksum_types = ["sha256"]
       output         = "${var.output}/SHA256SUMS"
     }
     post-processor "manifest" {
+      only   = ["null.rootfs"]
       output = "${var.output}/packer-manifest.json"
     }
   }

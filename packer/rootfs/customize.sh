@@ -27,18 +27,17 @@ printf '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n' >"$ro
 echo localhost >"$root/etc/hostname"
 : >"$root/etc/machine-id"
 rm -f "$root"/etc/ssh/ssh_host_* "$root"/var/lib/dbus/machine-id "$root"/var/lib/systemd/random-seed
+# corosync-qnetd's postinst makes a certificate authority, with its private key.
+rm -rf "$root/etc/corosync/qnetd/nssdb" "$root/etc/corosync/qdevice/net/nssdb"
 
 # What was installed, and from where: becomes part of the box's manifest.
 mkdir -p "$root/usr/share/rackbox"
 # shellcheck disable=SC2016 # dpkg-query's own fields, not the shell's
-chroot "$root" dpkg-query -W -f '${Package}\t${Version}\t${Architecture}\n' | LC_ALL=C sort \
-  >"$root/usr/share/rackbox/packages.tsv"
-for release in "$root"/var/lib/apt/lists/*_{InRelease,Release}; do
-  [ -e "$release" ] || continue
-  grep -E '^(Origin|Suite|Codename|Version|Date):' "$release"
-  echo
-done >"$root/usr/share/rackbox/sources.txt"
+chroot "$root" dpkg-query -W -f '${Package}\t${Version}\t${Architecture}\t${source:Package}\t${source:Version}\n' |
+  LC_ALL=C sort >"$root/usr/share/rackbox/packages.tsv"
+"$here/list-sources.sh" "$root" >"$root/usr/share/rackbox/sources.txt"
 
 # Logs and caches carry the builder's clock.
 find "$root/var/log" -type f -exec truncate --size 0 {} +
 rm -rf "$root"/var/cache/ldconfig/aux-cache "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin
+sed --in-place '/^force-unsafe-io$/d' "$root/etc/dpkg/dpkg.cfg.d/99mmdebstrap"

@@ -2,3 +2,8 @@
 source "null" "rootfs" {
   communicator = "none"
 }
+
+# Only asks what a build would install: packer build -only=null.resolve
+source "null" "resolve" {
+  communicator = "none"
+}

@@ -35,3 +35,15 @@ variable "source_date_epoch" {
   type        = string
   description = "Seconds since 1970: the newest time stamp in the tree, so that two builds of the same packages agree."
 }
+
+variable "apt_root" {
+  type        = string
+  default     = ""
+  description = "A directory kept between builds: indices and fetched packages. Without one, a build fetches all anew."
+}
+
+variable "apt_sources" {
+  type        = string
+  default     = ""
+  description = "A .list or .sources file (sources.list(5)) to be used beside what mmdebstrap chooses; needs apt_root."
+}
