@@ -1,15 +1,20 @@
 """A double of etcd's JSON gateway on 127.0.0.1, with TLS and client certificates, that can be made to fail for a time.
 
 It keeps keys with their versions as etcd does. ``refuse_until`` (monotonic seconds) makes it drop every connection;
-``stall_until`` makes it accept and say nothing; ``forget`` and ``repeat`` make it a liar about writes.
+``stall_until`` makes it accept and say nothing; ``forget`` and ``repeat`` make it a liar about writes, ``lose_event``,
+``repeat_event`` and ``swap_events`` about watches, each for one event. ``cut_streams`` ends all watches,
+``cut_connections`` everything; ``mute_until`` lets requests in and answers none, ``hush_until``
+makes open watches fall silent for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import datetime
 import json
+import os
 import ssl
 import threading
 import time
@@ -35,6 +40,13 @@ class EtcdDouble:
         self.stall_until = 0.0
         self.forget = False
         self.repeat = False
+        self.lose_event = False
+        self.hush_until = 0.0
+        self.repeat_event = False
+        self.swap_events = False
+        self.connections = 0
+        self.mute_until = 0.0
+        self._writers: set[asyncio.StreamWriter] = set()
         self.chunked = False
         self.status = 200
         self.port = 0
@@ -42,6 +54,9 @@ class EtcdDouble:
         self.protocols: set[str | None] = set()
         self.resumed = 0
         self._kept: dict[str, tuple[str, int]] = {}
+        self._events: list[dict[str, Any]] = []
+        self._watches: list[tuple[asyncio.StreamWriter, str, str]] = []
+        self._held_back: list[dict[str, Any]] = []
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -57,6 +72,8 @@ class EtcdDouble:
         self._loop.close()
 
     def _run(self) -> None:
+        with contextlib.suppress(OSError):  # on a busy computer it must answer in time all the same
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.directory / "server.pem", self.directory / "server.key")
         context.load_verify_locations(self.directory / "ca.pem")
@@ -88,36 +105,109 @@ class EtcdDouble:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        self.protocols.add(tls.version())
+        self.resumed += bool(tls.session_reused)
+        self.connections += 1
+        self._writers.add(writer)
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            path = head.split(" ")[1]
-            length = int(head.lower().split("content-length: ")[1].split("\r\n")[0])
-            message = json.loads(await reader.readexactly(length))
-            tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
-            self.protocols.add(tls.version())
-            self.resumed += bool(tls.session_reused)
-            self.requests.append((time.monotonic(), path))
-            body = json.dumps(self._answer(path.rpartition("/")[2], message)).encode()
-            if self.chunked:
-                half = len(body) // 2
-                parts = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:half], body[half:]))
-                writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + parts + b"0\r\n\r\n")
-            else:
-                writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (self.status, len(body), body))
-            await writer.drain()
+            while await self._serve_one(reader, writer):
+                pass
         except (OSError, EOFError, asyncio.CancelledError):
             pass
         finally:
+            self._writers.discard(writer)
             writer.close()
 
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Whether another request may follow."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        path = head.split(" ")[1]
+        length = int(head.lower().split("content-length: ")[1].split("\r\n")[0])
+        message = json.loads(await reader.readexactly(length))
+        self.requests.append((time.monotonic(), path))
+        if path == "/v3/watch":
+            await self._watch(message["create_request"], reader, writer)
+            return False
+        while time.monotonic() < self.mute_until:
+            await asyncio.sleep(0.005)
+        body = json.dumps(self._answer(path.rpartition("/")[2], message)).encode()
+        if self.chunked:
+            half = len(body) // 2
+            parts = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:half], body[half:]))
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + parts + b"0\r\n\r\n")
+        else:
+            writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (self.status, len(body), body))
+        await writer.drain()
+        return "connection: keep-alive" in head.lower()
+
+    async def _watch(self, wish: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Events from ``start_revision`` on, until either side hangs up."""
+        first = int(wish.get("start_revision", self.revision + 1))
+        start, end = (base64.b64decode(wish[name]).decode() for name in ("key", "range_end"))
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self._tell(writer, {"header": self._header, "created": True})
+        for event in self._events:
+            if int(event["kv"]["mod_revision"]) >= first:
+                self._tell(writer, {"header": self._header, "events": [event]})
+        self._watches.append((writer, start, end))
+        await reader.read()
+
+    def _tell(self, writer: asyncio.StreamWriter, result: dict[str, Any]) -> None:
+        line = json.dumps({"result": result}).encode() + b"\n"
+        writer.write(b"%x\r\n%s\r\n" % (len(line), line))
+
+    def _publish(self, key: str, value: str) -> None:
+        revision = str(self.revision + 1)
+        event = {"kv": {"key": base64.b64encode(key.encode()).decode(), "value": value, "mod_revision": revision}}
+        self._events.append(event)
+        if time.monotonic() < self.hush_until:
+            self._watches.clear()
+            return
+        if self.lose_event:
+            self.lose_event = False
+            return
+        events = [event, event] if self.repeat_event else [event]
+        self.repeat_event = False
+        if self.swap_events:
+            self.swap_events = False
+            self._held_back = events
+            return
+        events += self._held_back
+        self._held_back = []
+        for writer, start, end in self._watches:
+            if start <= key < end and not writer.is_closing():
+                self._tell(writer, {"header": self._header, "events": events})
+
+    def cut_connections(self) -> None:
+        """Every connection, whatever it does."""
+        self._loop.call_soon_threadsafe(lambda: [writer.transport.abort() for writer in list(self._writers)])
+
+    def cut_streams(self) -> None:
+        def cut() -> None:
+            for writer, _, _ in self._watches:
+                writer.transport.abort()
+            self._watches.clear()
+
+        self._loop.call_soon_threadsafe(cut)
+
+    @property
+    def revision(self) -> int:
+        return len(self._events) + 1
+
+    @property
+    def _header(self) -> dict[str, str]:
+        return {"cluster_id": "1", "member_id": "255", "revision": str(self.revision), "raft_term": "2"}
+
     def _answer(self, method: str, message: dict[str, Any]) -> dict[str, Any]:
-        header = {"cluster_id": "1", "member_id": "255", "revision": "1", "raft_term": "2"}
+        header = self._header
         key = base64.b64decode(message["key"]).decode()
         if method == "put":
             if not self.forget:
                 value, version = message["value"], self._kept.get(key, ("", 0))[1]
                 self._kept[key] = (value, version + (2 if self.repeat else 1))
-            return {"header": header}
+                self._publish(key, value)
+            return {"header": self._header}
         if "range_end" in message:
             end = base64.b64decode(message["range_end"]).decode()
             keys = [name for name in self._kept if key <= name < end]
