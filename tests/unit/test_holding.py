@@ -45,7 +45,7 @@ def story(steps: Sequence[tuple[str, str]]) -> tuple[list[Record], list[set[str]
     return records, truth
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(events)
 def test_who_holds_and_for_how_long_two_do(steps: list[tuple[str, str]]) -> None:
     records, truth = story(steps)
@@ -57,7 +57,7 @@ def test_who_holds_and_for_how_long_two_do(steps: list[tuple[str, str]]) -> None
     assert double == pytest.approx(STEP * sum(len(holders) > 1 for holders in truth), abs=1e-6)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(events)
 def test_a_move_is_an_address_on_another_machine_than_before(steps: list[tuple[str, str]]) -> None:
     records, _ = story(steps)
@@ -148,6 +148,7 @@ def test_nobody_asked() -> None:
 spans = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)).map(lambda p: Span(p[0], p[0] + p[1])), max_size=12)
 
 
+@settings(deadline=None)
 @given(spans, st.integers(0, 60), st.integers(0, 60))
 def test_overlaps_are_where_two_are(found: list[Span], begin: int, end: int) -> None:
     both = overlaps(found, begin, end)
@@ -157,6 +158,7 @@ def test_overlaps_are_where_two_are(found: list[Span], begin: int, end: int) -> 
         assert any(span.begin <= middle < span.end for span in both) == two
 
 
+@settings(deadline=None)
 @given(spans)
 def test_merged_spans_are_apart_and_cover_the_same(found: list[Span]) -> None:
     merged = merge(found)

@@ -181,7 +181,7 @@ def simple_retry(attempts: list[Attempt]) -> int:
     return count
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.booleans()), max_size=40))
 def test_failed_after_one_retry(rows: list[tuple[int, int, bool]]) -> None:
     attempts, start = [], 0
