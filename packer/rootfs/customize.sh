@@ -27,8 +27,8 @@ printf '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n' >"$ro
 echo localhost >"$root/etc/hostname"
 : >"$root/etc/machine-id"
 rm -f "$root"/etc/ssh/ssh_host_* "$root"/var/lib/dbus/machine-id "$root"/var/lib/systemd/random-seed
-# corosync-qnetd's postinst makes a certificate authority, with its private key.
-rm -rf "$root/etc/corosync/qnetd/nssdb" "$root/etc/corosync/qdevice/net/nssdb"
+# corosync-qnetd's postinst makes a certificate authority with its private key, pacemaker's a key for remote nodes.
+rm -rf "$root/etc/corosync/qnetd/nssdb" "$root/etc/corosync/qdevice/net/nssdb" "$root/etc/pacemaker/authkey"
 
 # What was installed, and from where: becomes part of the box's manifest.
 mkdir -p "$root/usr/share/rackbox"
