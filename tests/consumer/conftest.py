@@ -20,6 +20,7 @@ from tests.rendering import settings_of, shipped
 
 Done = subprocess.CompletedProcess[str]
 Inside = Callable[[str, str], Done]
+RENDERED = ("small", "default", "keepalived", "reference-keepalived", "reference-pacemaker", "traps/weight-below-gap")
 
 # $1 the tree, $2 the machine's rendered directory, $3 what to run inside. cloud-init's own schema check has seen the
 # user-data by then, so that applying its write_files here is all that is left to do.
@@ -60,7 +61,7 @@ def box_tree() -> Path:
     if named:
         return Path(named)
     home = find_home(os.environ, Path.home(), os.getuid())
-    trees = sorted(home.vagrant.glob("boxes/*/*/lxc/tree"), key=lambda path: path.stat().st_mtime)
+    trees = sorted(home.vagrant.glob("boxes/*/*/lxc/tree"), key=lambda path: path.parent.parent.name)  # the version
     if not trees:
         pytest.fail("no box to try the files in: run `./lab up` once, or set RACKBOX_TEST_TREE to an unpacked tree")
     return trees[-1]
@@ -68,9 +69,9 @@ def box_tree() -> Path:
 
 @pytest.fixture(scope="session")
 def rendered_labs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both shipped labs with real credentials, below ``<lab>/rendered``."""
+    """Shipped labs with real credentials, below ``<lab>/rendered``."""
     top = tmp_path_factory.mktemp("labs")
-    for lab in ("small", "default"):
+    for lab in RENDERED:
         topology = shipped(lab)
         credentials = ensure_credentials(topology, top / lab / "secrets")
         lines = {node.name: settings_of(node) for node in topology.nodes}
@@ -85,7 +86,7 @@ def inside(box_tree: Path, rendered_labs: Path) -> Inside:
     """Run a bash script inside the box with all files of a machine (``lab/machine``) in place."""
 
     def run_inside(machine: str, script: str) -> Done:
-        lab, node = machine.split("/")
+        lab, node = machine.rsplit("/", 1)
         directory = rendered_labs / lab / "rendered" / "nodes" / node
         argv = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "bash", "-euo", "pipefail", "-c"]
         return subprocess.run(

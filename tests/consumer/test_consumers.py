@@ -15,6 +15,7 @@ from tests.rendering import shipped
 MACHINES = [f"{lab}/{node.name}" for lab in ("small", "default") for node in shipped(lab).nodes]
 GATEWAYS = ["small/gateway", "default/gateway"]
 BALANCERS = ["small/lb1", "default/lb2"]
+VRRP_BALANCERS = ["keepalived/lb1", "keepalived/lb2", "reference-keepalived/lb1", "traps/weight-below-gap/lb2"]
 
 
 def check(done: Done) -> str:
@@ -108,6 +109,53 @@ def test_pacemaker_takes_its_configuration(machine: str, inside: Inside) -> None
     assert "error" not in done.stderr.lower()
 
 
+# keepalived looks for the interface, and for its files' directories, before it says anything of the configuration.
+KEEPALIVED_PLACE = """
+ip link add {network} type bridge
+ip address add {address}/24 dev {network}
+ip link set {network} up
+mkdir -p /run/rackbox
+"""
+
+
+@pytest.mark.parametrize("machine", VRRP_BALANCERS)
+def test_keepalived_takes_its_configuration(machine: str, inside: Inside) -> None:
+    lab, name = machine.rsplit("/", 1)
+    node, balancer = shipped(lab).node(name), shipped(lab).load_balancer
+    assert balancer is not None
+    place = KEEPALIVED_PLACE.format(network=balancer.floating_ip.network, address=node.address)
+    done = inside(
+        machine, f"{place}\nkeepalived --config-test; sed -n '/^!/d; /^ *#/d; p' /etc/keepalived/keepalived.conf"
+    )
+    out = check(done)
+    assert done.stderr == ""
+    assert f"advert_int {balancer.keepalived.advert_ms / 1000}\n" in out
+    assert ("  nopreempt\n" in out) is not balancer.keepalived.preempt
+
+
+def test_keepalived_would_refuse_another(inside: Inside) -> None:
+    """That a check says nothing proves something only if it can say something."""
+    place = KEEPALIVED_PLACE.format(network="dmz", address="192.168.4.21")
+    script = f"{place}\nsed -i 's/down_timer_adverts 5/down_timer_adverts 500/' /etc/keepalived/keepalived.conf"
+    done = inside("keepalived/lb1", f"{script}\nkeepalived --config-test")
+    assert done.returncode != 0
+    assert "down_timer_adverts" in done.stderr
+
+
+@pytest.mark.parametrize("machine", VRRP_BALANCERS)
+def test_nft_lets_vrrp_in_from_the_other_balancer_only(machine: str, inside: Inside) -> None:
+    script = """
+    nft --file /etc/rackbox/vrrp.nft; nft list ruleset >/run/once
+    nft --file /etc/rackbox/vrrp.nft; nft list ruleset >/run/twice
+    cmp /run/once /run/twice; cat /run/once
+    """
+    out = check(inside(machine, script))
+    lab, name = machine.rsplit("/", 1)
+    other = next(node for node in shipped(lab).by_role("lb") if node.name != name)
+    accepted = [line.strip() for line in out.splitlines() if line.strip().endswith(" accept")]
+    assert accepted == [f'iifname "dmz" ip saddr {other.address} ip ttl 255 accept']
+
+
 def simulate(steps: list[str]) -> str:
     """Play ``steps`` (crm_simulate's options) one after the other, printing where everything is after each."""
     lines = ["cp /etc/rackbox/cib.xml /run/0.xml"]
@@ -144,7 +192,9 @@ def test_the_other_takes_over_when_the_holder_is_off(inside: Inside) -> None:
     ("machine", "units"),
     [
         ("default/gateway", "dnsmasq.service nftables.service"),
-        ("default/lb1", "haproxy.service"),
+        ("default/lb1", "haproxy.service rackbox-watch-haproxy.service"),
+        ("keepalived/lb1", "haproxy.service keepalived.service rackbox-watch-haproxy.service"),
+        ("reference-pacemaker/lb1", "haproxy.service"),
         ("default/master1", "etcd.service"),
         ("default/worker1", "mnt-shared.mount"),
     ],
@@ -152,7 +202,7 @@ def test_the_other_takes_over_when_the_holder_is_off(inside: Inside) -> None:
 def test_systemd_takes_the_units(machine: str, units: str, inside: Inside) -> None:
     done = inside(machine, f"SYSTEMD_LOG_TARGET=console systemd-analyze verify --man=no {units}")
     check(done)
-    ours = [line for line in done.stderr.splitlines() if "rackbox.conf" in line or "mnt-shared" in line]
+    ours = [line for line in done.stderr.splitlines() if "rackbox" in line or "mnt-shared" in line]
     assert ours == []
 
 
