@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import pytest
 
 ACTING_TIERS = ("consumer", "e2e")
-MAY_START_PROGRAMS = ("subprocess", "shell", "linter", *ACTING_TIERS)
+MAY_START_PROGRAMS = ("subprocess", "shell", "linter", "browser", *ACTING_TIERS)
 MAY_OPEN_SOCKETS = ("loopback", *ACTING_TIERS)
 
 
