@@ -21,6 +21,7 @@ from rich.console import Console
 from rackbox.box import write_whole
 from rackbox.consoles import open_console
 from rackbox.errors import EXIT_OK, CommandFailed, LabError, MissingTool
+from rackbox.image import check_request
 from rackbox.paths import PROJECT, Home
 from rackbox.run import run
 from rackbox.schedule_config import (
@@ -196,7 +197,7 @@ def install(changes: Mapping[str, Any]) -> int:
     path, job = schedule_file(home.data), find_job(home)
     asked = {key: value for key, value in changes.items() if value}
     config = change_schedule(load_schedule(path) if path.exists() else ScheduleConfig(), asked)
-    _check_box(config)
+    config = config.model_copy(update={"provider": check_request(config.os, config.provider)})
     clock.check(config.when)
     write_schedule(path, config)
     files = JobFiles(home.data)
@@ -276,16 +277,6 @@ def status_json(home: Home, config: ScheduleConfig, clock: Clock, job: Job) -> d
 
 def find_job(home: Home) -> Job:
     return Job(PROJECT / "lab", home.data, Path.home())
-
-
-def _check_box(config: ScheduleConfig) -> None:
-    """Whether there is a recipe for that box: better now than in the night."""
-    recipe = PROJECT / "packer"
-    systems = sorted(path.name.removesuffix(".pkrvars.hcl") for path in (recipe / "rootfs").glob("*.pkrvars.hcl"))
-    providers = sorted(path.name for path in (recipe / "box").iterdir())
-    for option, value, known in (("--os", config.os, systems), ("--provider", config.provider, providers)):
-        if value not in known:
-            raise LabError(f"{option}: must be one of {', '.join(known)}; got {value}")
 
 
 def read_templates(project: Path = PROJECT) -> dict[str, str]:

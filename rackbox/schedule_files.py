@@ -89,10 +89,15 @@ def quote_unit(value: object) -> str:
     return " ".join(str(value).splitlines()).replace("%", "%%")
 
 
-def quote_exec(value: object) -> str:
-    """One word of ``ExecStart=`` or ``Environment=``, whatever is in it (systemd.service(5), "COMMAND LINES")."""
+def quote_word(value: object) -> str:
+    """One word of a setting that takes several, such as ``Environment=`` (systemd.syntax(7), "QUOTING")."""
     text = quote_unit(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
+
+
+def quote_exec(value: object) -> str:
+    """One argument in ``ExecStart=``, where ``$`` begins a variable (systemd.service(5), "COMMAND LINES")."""
+    return quote_word(value).replace("$", "$$")
 
 
 def quote_cron(value: object) -> str:
@@ -109,5 +114,5 @@ def _environment(templates: Mapping[str, str]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(unit=quote_unit, exec=quote_exec, cron=quote_cron)
+    environment.filters.update(unit=quote_unit, word=quote_word, exec=quote_exec, cron=quote_cron)
     return environment

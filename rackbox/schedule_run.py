@@ -18,7 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -78,12 +78,19 @@ class JobFiles:
         return self.data / "box-figures.jsonl"
 
 
+def _prune(home: Home, config: ScheduleConfig, console: Console) -> None:
+    from rackbox.prune import prune
+
+    for gone in prune(home, config.os, config.provider, config.keep):
+        console.print(f"pruned: {gone.what}, {gone.size >> 20} MiB", markup=False, soft_wrap=True)
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """What a run needs besides its files; tests put in their own."""
 
     rebuild: Rebuild = rebuild
-    prune: Callable[[Home, ScheduleConfig, Console], None] = field(default=lambda *_: None)
+    prune: Callable[[Home, ScheduleConfig, Console], None] = _prune
     free_mib: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free >> 20
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], datetime] = lambda: datetime.now(UTC)

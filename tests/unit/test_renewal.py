@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 import pytest
 
-from rackbox.history import Attempt, Record, attempt_record, parse_history, serialise_record
+from rackbox.history import Attempt, JsonValue, Record, attempt_record, parse_history, serialise_record
 from rackbox.load import load_topology
 from rackbox.paths import PROJECT
 from rackbox.renewal import (
@@ -60,13 +61,13 @@ def test_a_retry_is_the_first_attempt_after_the_failed_one_has_ended() -> None:
     assert count((0, 0.9, False)) == 0, "nobody tried again: not known, and told as still failing"
 
 
-def history(lost: list[str] | None, bad: set[int] = frozenset()) -> str:  # type: ignore[assignment]
+def history(lost: list[str] | None, bad: Collection[int] = ()) -> str:
     records = [Record(0.0, 0.0, "test", "header", {}), Record(1.0, 0.0, "test", "renew-start", {"machine": "lb2"})]
     for probe in ("etcd-read", "etcd-write"):
         records.append(Record(0.0, 0.0, f"probe:{probe}", "probe-start", {"interval_ms": 20}))
         records += [attempt_record(attempt(n, n * 0.1, n * 0.1 + 0.01, n not in bad, probe), 0.0) for n in range(100)]
     if lost is not None:
-        fields = {"acknowledged": 90, "stored": 90, "lost": lost, "twice": []}
+        fields: dict[str, JsonValue] = {"acknowledged": 90, "stored": 90, "lost": lost, "twice": []}
         records.append(Record(11.0, 0.0, "probe:etcd-write", "probe-audit", fields))
     return "".join(serialise_record(record) for record in records)
 

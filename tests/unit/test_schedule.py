@@ -23,7 +23,7 @@ from rackbox.schedule_config import (
 )
 from rackbox.schedule_files import Job, cron_time, render_crontab, render_units, without_block
 
-ODD = Job(Path('/srv/my "rack" 100%/lab'), Path("/home/o'neil/rack $box\\1"), Path("/root"))
+ODD = Job(Path('/srv/my "rack" 100% $x/lab'), Path("/home/o'neil/rack $box\\1"), Path("/root"))
 NOW = datetime(2026, 11, 21, 20, 53)  # a Saturday
 
 
@@ -70,7 +70,7 @@ def test_the_presets_have_a_minute_of_their_own_that_stays() -> None:
 def test_units_quote_whatever_a_path_has() -> None:
     units = render_units(read_templates(), ODD, ScheduleConfig())
     service, timer = units[f"{ODD.name}.service"], units[f"{ODD.name}.timer"]
-    assert r'ExecStart="/srv/my \"rack\" 100%%/lab" schedule.run' in service
+    assert r'ExecStart=/usr/bin/env "/srv/my \"rack\" 100%% $$x/lab" schedule.run' in service
     assert r"""Environment="RACKBOX_HOME=/home/o'neil/rack $box\\1""" in service
     assert "TimeoutStartSec=3900\n" in service
     assert "IOSchedulingClass=idle\n" in service
