@@ -28,7 +28,7 @@ REPORT_SCHEMA = 1
 _EXITS: dict[Verdict, int] = {"held": EXIT_OK, "over budget": EXIT_FAILED, "unknown": EXIT_UNKNOWN}
 _COLOURS: dict[Verdict, str] = {"held": "green", "over budget": "red", "unknown": "yellow"}
 _GLYPHS = {".": ("▁", "green"), "s": ("▄", "yellow"), "x": ("█", "red"), " ": (" ", "")}
-_MAX_RUN_LINES = 20
+_MAX_RUN_LINES = 10
 _MAX_FULL_RUNS = 8
 _MAX_REASONS = 3
 

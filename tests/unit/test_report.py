@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from rackbox.measures import FIGURES
 from rackbox.repertoire import list_scenarios, render_scenarios
 from rackbox.report import FailoverReport, render_report, report_json
-from rackbox.verdict import RunVerdict, WriteAudit, judge_all
+from rackbox.verdict import RunVerdict, WriteAudit, judge_all, judge_run
 from tests.fakes import default_topology
+from tests.stories import full_story
 from tests.unit.test_verdict import changing, judged, story
 
 
@@ -48,9 +51,29 @@ def test_writes_that_were_read_back_are_told() -> None:
     assert "writes:" not in printed(report_of(judged(story())))
 
 
-def test_a_long_series_fits_one_screen() -> None:
-    runs = [judged(story()) for _ in range(40)]
-    assert len(printed(report_of(*runs)).splitlines()) < 24
+@pytest.mark.parametrize("outage", [0.3, 0.9])
+@pytest.mark.parametrize("repeats", [10, 40])
+def test_a_long_series_fits_one_screen(outage: float, repeats: int) -> None:
+    text = printed(report_of(*[judged(story(outage))] * repeats))
+    assert len(text.splitlines()) <= 30
+    if outage > 0.5:
+        assert "outage 900 ms; budget 500 ms" in text
+
+
+def test_a_catalogue_of_scenarios_fits_one_screen() -> None:
+    runs = [judged(story(outage, scenario=f"scenario-{n}")) for n, outage in enumerate([0.3, 0.9] * 12)]
+    scenarios = tuple(judge_all(run.scenario, [run]) for run in runs)
+    text = printed(FailoverReport("default", "lxc", "g", "/runs", scenarios))
+    assert len(text.splitlines()) < 50
+    assert text.count("scenario-1: ") == 1
+
+
+def test_the_figures_of_a_run_with_everything_are_on_the_screen() -> None:
+    runs = [judge_run(full_story(0.45, split=0.3), "a"), judge_run(full_story(0.9), "b")]
+    text = printed(report_of(*runs))
+    assert "noticed after 190" in text
+    assert re.search(r"│ +300 │ over budget", text)
+    assert "two machines held the floating IP for 300 ms" in text
 
 
 @pytest.mark.parametrize(("outage", "code"), [(0.3, 0), (0.9, 1)])
@@ -86,6 +109,7 @@ def test_the_json_document_holds_the_documented_keys() -> None:
         "resolution_ms",
         "failed_requests",
         "slow_requests",
+        "figures",
         "runs",
     }
     assert set(scenario["outage_ms"]) == {"p50", "p95", "max"}
@@ -93,6 +117,10 @@ def test_the_json_document_holds_the_documented_keys() -> None:
     assert held["outage_ms"] == pytest.approx(300, abs=25)
     assert held["holder"] == {"before": "lb1", "after": "lb2"}
     assert empty["outage_ms"] is None
+    assert set(held["figures"]) == set(FIGURES)
+    assert set(held["figures"]["failed"]) == {"value", "resolution_ms", "detail"}
+    assert set(scenario["figures"]["failed"]) == {"count", "p50", "p95", "max", "resolution_ms"}
+    assert empty["figures"] == {}
 
 
 def test_the_list_is_a_table() -> None:
