@@ -117,8 +117,6 @@ class _Play:
             hint = "`./lab status` shows what is wrong, `./lab up` brings back what is off"
             raise LabError(f"before the fault: {error.message}", hint) from error
         self._forget_failures()
-        if not self._scenario.one_holder:
-            return
         holders = find_holders(self._lab)
         self.recorder.write("holders", phase="before", holders=holders)
         if len(holders) != 1:
@@ -205,9 +203,8 @@ class _Play:
 
     def _note_recovered(self) -> None:
         """Who holds the address now, and whether all is as it was already, before any healing."""
-        if self._scenario.one_holder:
-            holders, silent = hear_holders(self._lab)
-            self.recorder.write("holders", phase="recovered", holders=holders, silent=silent)
+        holders, silent = hear_holders(self._lab)
+        self.recorder.write("holders", phase="recovered", holders=holders, silent=silent)
         if self._fault.passes:
             with contextlib.suppress(WaitTimeout), self._stage.interrupts.allowed():
                 self._lab.wait_healthy(self._fault.passes)
@@ -246,8 +243,7 @@ class _Play:
             self._note_redundant()
             if self._scenario.lasts and self._site is not None:
                 self._wait_for_good_again(self._stage.clock())
-            if self._scenario.one_holder:
-                self.recorder.write("holders", phase="healed", holders=find_holders(self._lab))
+            self.recorder.write("holders", phase="healed", holders=find_holders(self._lab))
         except LabError as error:
             self._note_error("healthy again", error)
         if self._site is not None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 from rackbox.errors import CommandFailed, WaitTimeout
+from rackbox.faults import FAULTS
 from rackbox.history import PROBE_SOURCE, Attempt, Outcome
 from rackbox.load import load_topology
+from rackbox.lookout import NoWatchers
 from rackbox.machine import Lab
 from rackbox.paths import PROJECT, LabPaths
 from rackbox.probes import PROBES, ProbeSettings
@@ -27,6 +29,7 @@ from rackbox.targets import STATUS
 from rackbox.topology import Node, Topology
 
 EPOCH = 1_700_000_000.0
+PASSING = {name for name, fault in FAULTS.items() if fault.passes}
 
 
 class FakeClock:
@@ -35,52 +38,92 @@ class FakeClock:
     def __init__(self, now: float = 5_000.0) -> None:
         self.now = now
         self.on_tick: list[Callable[[float], None]] = []
+        self.lock = threading.RLock()  # faults act on several machines at the same time
 
     def __call__(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        for listener in list(self.on_tick):
-            listener(self.now)
+        with self.lock:
+            self.now += seconds
+            for listener in list(self.on_tick):
+                listener(self.now)
+
+
+# What a machine shows of a fault: unharmed, and with the fault in it.
+SHOWS: dict[str, tuple[str, str]] = {
+    "hung": ("100:S 101:S ", "100:T 101:T "),
+    "haproxy-stopped": ("active 100", "inactive 0"),
+    "cut-off": ("0\n192.0.2.1\n", "1\n"),
+    "packet-loss": ("0", "1"),
+    "packet-delay": (
+        "rtt min/avg/max/mdev = 0.030/0.036/0.040/0.001 ms",
+        "rtt min/avg/max/mdev = 50.3/50.4/50.5/0.1 ms",
+    ),
+    "disk-full": ("/var/log\n/var/tmp\n", ""),
+}
 
 
 @dataclass
 class FakeMachine:
-    """A machine as the lab tells it to be. ``calls`` are the scripts it was given."""
+    """A machine as the lab tells it to be. ``calls`` are the scripts it was given, ``broken`` the faults that were made
+    inside of it and not healed yet; ``frozen`` and ``running`` are made from outside."""
 
     lab: FakeLab
     node: Node
     running: bool = True
+    frozen: bool = False
     pid: int = 100
+    boots: int = 1
+    broken: set[str] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
 
     def run(self, script: str, *, timeout: float = 10.0, check: bool = True) -> Result:
-        if not self.running:
+        if not self.running or self.frozen:
             raise CommandFailed(f"{self.node.name}: no route to host")
         if script == STATUS:
             return self._answer(json.dumps(self.lab.status(self.node)))
         self.calls.append(script)
-        if "kill" in script:
-            self.lab.happens("inject", self)
-        elif "MainPID" in script:
-            self.lab.happens("evidence", self)
-            return self._answer(f"{self.pid}\n")
-        else:
-            self.lab.happens("heal", self)
-        return self._answer("")
+        moment, _, fault = script.partition("\n")[0].removeprefix("# ").partition(" ")
+        if moment == "audit":
+            if error := self.lab.raises.pop("audit", None):
+                raise error
+            return self._answer("".join(f"left by {name}\n" for name in sorted(self.broken)))
+        self.lab.happens(moment, self, fault)
+        return self._answer(self._show(fault) if moment == "evidence" else "")
+
+    def _show(self, fault: str) -> str:
+        """What can be seen of ``fault``."""
+        if fault.endswith("-killed"):
+            return f"{self.pid}\n"
+        if fault == "rebooted":
+            return f"{self.boots}\n"
+        if fault == "switched-over":
+            return "2: dmz inet 192.0.2.20/24\n" if self.node.name in self.lab.holders else ""
+        kind = "hung" if fault.endswith("-hung") else "cut-off" if fault.startswith("cut-off") else fault
+        return SHOWS[kind][fault in self.broken]
 
     def stream_argv(self) -> list[str]:
         return ["fake-ssh", self.node.name]
 
     def power_off(self) -> None:
-        self.lab.happens("inject", self, power=False)
+        self.lab.happens("inject", self, "powered-off")
 
     def power_on(self) -> None:
-        self.lab.happens("heal", self)
+        self.lab.happens("heal", self, "powered-off")
 
     def is_running(self) -> bool:
         return self.running
+
+    def freeze(self) -> None:
+        self.lab.happens("inject", self, "frozen")
+
+    def thaw(self) -> None:
+        self.lab.happens("heal", self, "frozen")
+
+    def is_frozen(self) -> bool:
+        self.lab.happens("evidence", self, "frozen")
+        return self.frozen
 
     def _answer(self, text: str) -> Result:
         return Result(("fake",), 0, text, "", 0.0)
@@ -125,7 +168,8 @@ class FakeProbe:
             return
         self._lab.clock.on_tick.remove(self.tick)
         if PROBES[self._settings.probe].audits and self._lab.audits:
-            self.recorder.write("probe-audit", acknowledged=50, lost=self._lab.lost, twice=[])
+            lost = self._lab.lost if self._settings.probe == "etcd-write" else []
+            self.recorder.write("probe-audit", acknowledged=50, lost=lost, twice=[])
         self.recorder.write("probe-end", attempts=self._seq, cpu_seconds=0.1)
         self.recorder.close()
 
@@ -133,6 +177,13 @@ class FakeProbe:
 @cache
 def default_topology() -> Topology:
     return load_topology(PROJECT / "config" / "default.yaml")
+
+
+def with_stack(ha: str) -> Topology:
+    """The default lab with that stack on its balancers."""
+    topology = default_topology()
+    assert topology.load_balancer is not None
+    return replace(topology, load_balancer=replace(topology.load_balancer, ha=ha))
 
 
 class FakeLab:
@@ -194,27 +245,36 @@ class FakeLab:
                 role = {"leader": node.name == self.leader, "etcd_healthy": True, "members": 3}
             return {"provisioned": True, "failed_hook": None, "units": {}, "role": role}
 
-    def happens(self, moment: str, machine: FakeMachine, power: bool = True) -> None:
-        self._moment(moment)
-        self.clock.sleep(0.05)
-        if moment == "inject" and self.bites:
-            self._break(machine, power)
-            self.after_inject(self)
-        elif moment == "heal":
-            machine.running = True
-            self.after_heal(self)
+    def happens(self, moment: str, machine: FakeMachine, fault: str) -> None:
+        with self.clock.lock:
+            self._moment(moment)
+            self.clock.sleep(0.05)
+            if moment == "inject" and self.bites:
+                self._break(machine, fault)
+                self.after_inject(self)
+            elif moment == "heal":
+                self._mend(machine, fault)
+                self.after_heal(self)
 
-    def _break(self, machine: FakeMachine, power: bool) -> None:
+    def _break(self, machine: FakeMachine, fault: str) -> None:
         name, now = machine.node.name, self.clock()
-        machine.running = power
-        if not power:
-            if name in self.holders:
-                self.holders = [other for other in ("lb1", "lb2") if other != name]
-            if name == self.leader:
-                self.leader = "master3" if name != "master3" else "master1"
-        machine.pid += 1
+        machine.running = machine.running and fault != "powered-off"
+        machine.frozen = machine.frozen or fault == "frozen"
+        machine.pid += fault.endswith("-killed")
+        machine.boots += fault == "rebooted"
+        if fault not in PASSING:
+            machine.broken.add(fault)
+        if fault in ("powered-off", "switched-over") and name in self.holders:
+            self.holders = [other for other in ("lb1", "lb2") if other != name]
+        if fault == "powered-off" and name == self.leader:
+            self.leader = "master3" if name != "master3" else "master1"
         if self.takeover:
             self.outages.append((now, now + self.takeover))
+
+    def _mend(self, machine: FakeMachine, fault: str) -> None:
+        machine.running = machine.running or fault == "powered-off"
+        machine.frozen = machine.frozen and fault != "frozen"
+        machine.broken.discard(fault)
 
     def _moment(self, moment: str) -> None:
         self.moments.append(moment)
@@ -226,8 +286,12 @@ class FakeLab:
 
     @property
     def all_well(self) -> bool:
-        """Every machine has power and every probe has gone: nothing was left behind."""
-        return all(machine.running for machine in self.machines.values()) and not self.clock.on_tick
+        """Every machine has power and no fault in it, and every probe has gone: nothing was left behind."""
+        machines = self.machines.values()
+        return all(m.running and not m.frozen and not m.broken for m in machines) and not self.clock.on_tick
+
+    def start_watchers(self, lab: Lab, history: Path, run_dir: Path) -> NoWatchers:
+        return NoWatchers()
 
     def start_probe(self, lab: Lab, settings: ProbeSettings, log: Path) -> RunningProbe:
         probe = FakeProbe(self, settings, settings.history)
@@ -240,5 +304,7 @@ class FakeLab:
             wall=lambda: EPOCH + self.clock(),
             sleep=self.clock.sleep,
             start_probe=self.start_probe,
+            start_watchers=self.start_watchers,
+            collect_logs=lambda lab, history, run_dir, since_wall: None,
             say=say,
         )

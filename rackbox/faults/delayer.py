@@ -34,7 +34,7 @@ def packet_ids(data: bytes) -> list[int]:
     found = []
     while len(data) >= 16:
         length, kind = struct.unpack_from("=LH", data)
-        if length < 16:
+        if not 16 <= length <= len(data):
             break
         if kind == SUBSYSTEM_QUEUE << 8 | PACKET:
             at = 20

@@ -1,39 +1,92 @@
-"""Faults and targets, against machines that only pretend: what they send, whom they mean, what proves the bite."""
+"""Faults, against machines that only pretend: what they send, what proves the bite, what healing sends."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rackbox.errors import LabError, MachineError
-from rackbox.faults import FAULTS, Site
-from rackbox.probes import PROBES
-from rackbox.repertoire import choose_scenarios
-from rackbox.run import Result
-from rackbox.scenarios import SCENARIOS
-from rackbox.targets import (
-    STATUS,
-    TargetUnclear,
-    find_holders,
-    list_candidates,
-    resolve_target,
-    target_names,
-)
-from tests.fakes import FakeLab, FakeMachine
+from rackbox.errors import CommandFailed, LabError
+from rackbox.faults import FAULTS, Evidence, Site, base, delayer, rebooted
+from tests.fakes import FakeLab, with_stack
+
+KILLED = ("haproxy", "corosync", "pacemaker", "keepalived", "etcd")
+HUNG = ("haproxy", "corosync", "keepalived", "etcd")
+
+INJECTIONS: dict[str, tuple[str, ...]] = {
+    **{f"{name}-killed": (f"systemctl kill --kill-whom=all --signal=SIGKILL {name}.service",) for name in KILLED},
+    **{f"{name}-hung": (f"systemctl kill --kill-whom=all --signal=SIGSTOP {name}.service",) for name in HUNG},
+    "haproxy-stopped": ("systemctl stop haproxy.service",),
+    "switched-over": ("crm_resource --resource floating-ip --move --node lb2", "192.168.4.20/32"),
+    "rebooted": ("systemctl --no-block reboot",),
+    "cut-off-from-peer": ("table inet rackbox_fault", "ip saddr { 192.168.4.22 }", "ip daddr { 192.168.4.22 }"),
+    "cut-off-from-client": ("ip saddr { 192.168.4.1 } drop", "ip daddr { 192.168.4.1 } drop"),
+    "cut-off-from-masters": ("ip saddr { 192.168.1.11, 192.168.1.12, 192.168.1.13 } drop",),
+    "cut-off": ("table arp rackbox_fault", 'iifname { "dmz" } drop', 'oifname { "dmz" } drop'),
+    "packet-loss": ("ip saddr { 192.168.4.22 } numgen random mod 100 < 5 counter drop",),
+    "packet-delay": ("--destination 192.168.4.22 --jump NFQUEUE --queue-num 9011 --queue-bypass",),
+    "disk-full": ("/var/lib/pacemaker", "mount -t tmpfs -o size=5120k", "cat /dev/zero"),
+    "brick-killed": ("pkill --signal KILL --full 'glusterfsd .*--brick-name '",),
+}
+"""What each fault sends into the first machine; the others act from outside."""
+
+HEALINGS: dict[str, tuple[str, ...]] = {
+    "haproxy-hung": (
+        "--signal=SIGCONT haproxy.service",
+        "crm_resource --cleanup",
+        "systemctl start --no-block haproxy",
+    ),
+    "corosync-killed": ("start --no-block corosync.service", "start --no-block pacemaker.service"),
+    "keepalived-hung": ("--signal=SIGCONT keepalived.service", "start --no-block keepalived.service"),
+    "etcd-killed": ("start --no-block etcd.service",),
+    "cut-off": ("nft delete table inet rackbox_fault", "nft delete table arp rackbox_fault"),
+    "packet-delay": ("--delete-chain RACKBOX_FAULT", "systemctl stop rackbox-delayer.service"),
+    "disk-full": ("umount --lazy",),
+    "switched-over": ("crm_resource --resource floating-ip --clear",),
+    "brick-killed": ("gluster --mode=script volume start shared force",),
+}
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> FakeLab:
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLab:
+    monkeypatch.setattr(base, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(rebooted, "_GONE_SECONDS", 0.0)
     return FakeLab(tmp_path)
 
 
-def test_killing_haproxy_sends_one_kill_to_the_whole_unit(lab: FakeLab) -> None:
-    site = Site(lab, ("lb1",))
-    FAULTS["haproxy-killed"].inject(site)
-    assert lab.machine("lb1").calls == ["systemctl kill --kill-whom=all --signal=SIGKILL haproxy.service"]
+def site_of(lab: FakeLab, fault: str) -> Site:
+    """Machines on which the fault can be made; a switchover is the holder's alone."""
+    role = next(iter(FAULTS[fault].roles), "lb")
+    names = tuple(node.name for node in lab.topology.by_role(role))
+    return Site(lab, names[: 1 if fault == "switched-over" else 2])
+
+
+def sent_to(lab: FakeLab, site: Site, moment: str) -> list[str]:
+    """The scripts of one moment that the site's first machine was given."""
+    return [script for script in lab.machine(site.names[0]).calls if script.startswith(f"# {moment} ")]
+
+
+@pytest.mark.parametrize("name", INJECTIONS)
+def test_what_an_injection_sends(lab: FakeLab, name: str) -> None:
+    site = site_of(lab, name)
+    FAULTS[name].inject(site)
+    (script,) = sent_to(lab, site, "inject")
+    assert all(words in script for words in INJECTIONS[name])
+    assert "mgmt" not in script
+    assert "10.77." not in script
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_acts_inside_or_needs_a_provider_that_can(name: str) -> None:
+    assert (name in INJECTIONS) is not bool(FAULTS[name].needs)
+
+
+@pytest.mark.parametrize("name", HEALINGS)
+def test_what_healing_sends(lab: FakeLab, name: str) -> None:
+    site = site_of(lab, name)
+    FAULTS[name].heal(site)
+    (script,) = sent_to(lab, site, "heal")
+    assert all(words in script for words in HEALINGS[name])
 
 
 BITES = [
@@ -43,131 +96,130 @@ BITES = [
     ("haproxy-killed", {"lb1": "0"}, {"lb1": "11"}, False),
     ("haproxy-killed", {"lb1": ""}, {"lb1": "11"}, False),
     ("haproxy-killed", {"lb1": "1", "lb2": "2"}, {"lb1": "3", "lb2": "2"}, False),
-    ("haproxy-killed", {}, {}, False),
+    ("haproxy-hung", {"lb1": "1:S 2:R"}, {"lb1": "1:T 2:T"}, True),
+    ("haproxy-hung", {"lb1": "1:S 2:S"}, {"lb1": "1:T 2:S"}, False),
+    ("haproxy-hung", {"lb1": "1:S 2:S"}, {"lb1": "1:T"}, True),
+    ("haproxy-hung", {"lb1": "1:S"}, {"lb1": "7:S"}, True),
+    ("haproxy-hung", {"lb1": "1:T"}, {"lb1": "1:T"}, False),
+    ("haproxy-hung", {"lb1": ""}, {"lb1": ""}, False),
+    ("haproxy-hung", {"lb1": "1:-"}, {"lb1": "1:-"}, False),
+    ("haproxy-stopped", {"lb1": "active 5"}, {"lb1": "inactive 0"}, True),
+    ("haproxy-stopped", {"lb1": "active 5"}, {"lb1": "active 9"}, True),
+    ("haproxy-stopped", {"lb1": "active 5"}, {"lb1": "active 5"}, False),
+    ("haproxy-stopped", {"lb1": "inactive 0"}, {"lb1": "inactive 0"}, False),
+    ("switched-over", {"lb1": True}, {"lb1": False}, True),
+    ("switched-over", {"lb1": True}, {"lb1": True}, False),
+    ("switched-over", {"lb1": False}, {"lb1": False}, False),
     ("powered-off", {"lb1": True}, {"lb1": False}, True),
     ("powered-off", {"lb1": True}, {"lb1": True}, False),
     ("powered-off", {"lb1": False}, {"lb1": False}, False),
     ("powered-off", {"lb1": True}, {}, False),
-    ("powered-off", {}, {}, False),
+    ("frozen", {"lb1": False}, {"lb1": True}, True),
+    ("frozen", {"lb1": False}, {"lb1": False}, False),
+    ("frozen", {"lb1": True}, {"lb1": True}, False),
+    ("rebooted", {"lb1": "77"}, {"lb1": "99"}, True),
+    ("rebooted", {"lb1": "77"}, {"lb1": ""}, True),
+    ("rebooted", {"lb1": "77"}, {"lb1": "77"}, False),
+    ("rebooted", {"lb1": ""}, {"lb1": "99"}, False),
+    ("cut-off", {"lb1": "tables: 0; answer: 10.0.0.1"}, {"lb1": "tables: 2; answer: none"}, True),
+    ("cut-off", {"lb1": "tables: 0; answer: 10.0.0.1"}, {"lb1": "tables: 2; answer: 10.0.0.1"}, False),
+    ("cut-off", {"lb1": "tables: 0; answer: 10.0.0.1"}, {"lb1": "tables: 0; answer: none"}, False),
+    ("cut-off", {"lb1": "tables: 0; answer: none"}, {"lb1": "tables: 2; answer: none"}, False),
+    ("cut-off", {"lb1": "tables: 2; answer: none"}, {"lb1": "tables: 2; answer: none"}, False),
+    ("packet-loss", {"lb1": "0"}, {"lb1": "1"}, True),
+    ("packet-loss", {"lb1": "0"}, {"lb1": "0"}, False),
+    ("packet-loss", {"lb1": "1"}, {"lb1": "1"}, False),
+    ("packet-delay", {"lb1": "0.1"}, {"lb1": "50.2"}, True),
+    ("packet-delay", {"lb1": "0.1"}, {"lb1": "30.0"}, False),
+    ("packet-delay", {"lb1": "0.1"}, {"lb1": ""}, False),
+    ("packet-delay", {"lb1": ""}, {"lb1": "50.0"}, False),
+    ("disk-full", {"lb1": "/var/log"}, {"lb1": ""}, True),
+    ("disk-full", {"lb1": "/var/log"}, {"lb1": "/var/log"}, False),
+    ("disk-full", {"lb1": ""}, {"lb1": ""}, False),
+    ("brick-killed", {"gluster1": "9"}, {"gluster1": ""}, True),
+    ("brick-killed", {"gluster1": "9"}, {"gluster1": "9"}, False),
+    ("brick-killed", {"gluster1": ""}, {"gluster1": ""}, False),
 ]
 
 
 @pytest.mark.parametrize(("name", "before", "after", "bitten"), BITES)
-def test_what_proves_a_bite(name: str, before: dict[str, str], after: dict[str, str], bitten: bool) -> None:
+def test_what_proves_a_bite(name: str, before: Evidence, after: Evidence, bitten: bool) -> None:
     assert FAULTS[name].bitten(before, after) is bitten
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_healing_is_idempotent_and_harmless(lab: FakeLab, name: str) -> None:
-    site = Site(lab, ("lb1",))
-    fault = FAULTS[name]
+def test_nothing_seen_is_no_bite(name: str) -> None:
+    assert FAULTS[name].bitten({}, {}) is False
+
+
+@pytest.mark.parametrize("bites", [True, False])
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_bites_is_seen_and_heals_twice(lab: FakeLab, name: str, bites: bool) -> None:
+    lab.bites = bites
+    site, fault = site_of(lab, name), FAULTS[name]
     fault.heal(site)
+    assert lab.all_well
     fault.setup(site)
     before = fault.evidence(site)
     fault.inject(site)
-    assert fault.bitten(before, fault.evidence(site)) is (name != "haproxy-killed" or lab.bites)
+    assert fault.bitten(before, fault.evidence(site)) is bites
     for _ in range(2):
         fault.heal(site)
         fault.teardown(site)
-    assert lab.machine("lb1").running
+    assert lab.all_well
 
 
-def test_healing_haproxy_leaves_a_machine_without_power_alone(lab: FakeLab) -> None:
-    lab.machine("lb1").running = False
-    FAULTS["haproxy-killed"].heal(Site(lab, ("lb1",)))
-    assert lab.machine("lb1").calls == []
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_machine_without_power_can_be_healed_and_not_be_broken(lab: FakeLab, name: str) -> None:
+    site, fault = site_of(lab, name), FAULTS[name]
+    for machine in site.machines:
+        machine.power_off()
+    fault.heal(site)
+    if not fault.needs:
+        for machine in site.machines:
+            machine.power_off()
+        with pytest.raises(LabError):
+            fault.inject(site)
 
 
-# --- targets
+def test_power_is_said_by_whoever_takes_or_gives_it(lab: FakeLab) -> None:
+    said: list[tuple[str, object, object]] = []
+    site = Site(lab, ("lb1",), lambda event, fields: said.append((event, fields["machine"], fields["on"])))
+    fault = FAULTS["powered-off"]
+    fault.heal(site)
+    fault.inject(site)
+    fault.heal(site)
+    fault.heal(site)
+    assert said == [("power", "lb1", False), ("power", "lb1", True)]
 
 
-TARGETS = [
-    ("vip-holder", "lb1"),
-    ("vip-standby", "lb2"),
-    ("etcd-leader", "master2"),
-    ("etcd-follower", "master1"),
-    ("any-worker", "worker1"),
-    ("any-gluster", "gluster1"),
-    ("gluster3", "gluster3"),
-]
+def test_healing_waits_for_a_machine_that_is_booting(lab: FakeLab) -> None:
+    lab.raises["heal"] = CommandFailed("lb1: connection refused")
+    FAULTS["haproxy-hung"].heal(Site(lab, ("lb1",)))
+    assert lab.moments == ["heal", "heal"]
 
 
-@pytest.mark.parametrize(("target", "machine"), TARGETS)
-def test_whom_a_target_means(lab: FakeLab, target: str, machine: str) -> None:
-    assert resolve_target(lab, target) == (machine,)
-    assert machine in list_candidates(lab.topology, target)
+def test_healing_that_fails_again_and_again_is_an_error(lab: FakeLab) -> None:
+    lab.raises_always["heal"] = CommandFailed("lb1: exit 1")
+    with pytest.raises(CommandFailed, match="lb1: exit 1"):
+        FAULTS["cut-off"].heal(Site(lab, ("lb1",)))
+    assert lab.moments == ["heal"] * base.MEND_TRIES
 
 
-@pytest.mark.parametrize("target", ["vip-holder", "vip-standby"])
-@pytest.mark.parametrize(("holders", "words"), [([], "it is of none"), (["lb1", "lb2"], "it is of lb1, lb2")])
-def test_a_part_played_by_none_or_two_is_unclear(lab: FakeLab, target: str, holders: list[str], words: str) -> None:
-    lab.holders = holders
-    with pytest.raises(TargetUnclear, match=words):
-        resolve_target(lab, target)
+def test_under_keepalived_a_switchover_stops_it(tmp_path: Path) -> None:
+    lab = FakeLab(tmp_path, with_stack("keepalived"))
+    site = Site(lab, ("lb1",))
+    FAULTS["switched-over"].inject(site)
+    FAULTS["switched-over"].heal(site)
+    assert "systemctl stop keepalived.service" in lab.machine("lb1").calls[0]
+    assert "start --no-block keepalived.service" in lab.machine("lb1").calls[1]
 
 
-def test_a_part_with_nobody_beside_it_is_unclear(lab: FakeLab) -> None:
-    alone = tuple(node for node in lab.topology.nodes if node.name not in ("master1", "master3"))
-    lab.topology = replace(lab.topology, nodes=alone)
-    with pytest.raises(TargetUnclear, match="master2 is the only machine of its role"):
-        resolve_target(lab, "etcd-follower")
-
-
-def test_a_target_that_means_nothing(lab: FakeLab) -> None:
-    with pytest.raises(LabError, match="target mars: no machine") as caught:
-        resolve_target(lab, "mars")
-    assert all(name in caught.value.hint for name in (*target_names(), "lb1"))
-
-
-def test_a_machine_that_does_not_answer_is_an_error_not_a_guess(lab: FakeLab) -> None:
-    lab.machine("lb2").running = False
-    with pytest.raises(LabError, match="lb2"):
-        resolve_target(lab, "vip-holder")
-
-
-@pytest.mark.parametrize("output", ["", "{}", "[]", "nonsense", '{"role": 3}', '{"role": null}'])
-def test_a_status_that_is_none(lab: FakeLab, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
-    def run(machine: FakeMachine, script: str, *, timeout: float = 10.0, check: bool = True) -> Result:
-        assert script == STATUS
-        return Result((), 0, output, "", 0.0)
-
-    monkeypatch.setattr(FakeMachine, "run", run)
-    with pytest.raises(MachineError, match=STATUS):
-        resolve_target(lab, "vip-holder")
-
-
-def test_a_balancer_without_power_holds_nothing(lab: FakeLab) -> None:
-    lab.machine("lb1").running = False
-    lab.holders = ["lb2"]
-    assert find_holders(lab) == ("lb2",)
-    assert json.dumps(lab.status(lab.machine("lb2").node))
-
-
-# --- registries
-
-
-def test_every_scenario_is_made_of_known_parts(lab: FakeLab) -> None:
-    for name, scenario in SCENARIOS.items():
-        assert scenario.name == name
-        assert scenario.fault in FAULTS
-        assert all(probe in PROBES for probe in scenario.probes)
-        assert list_candidates(lab.topology, scenario.target)
-        assert scenario.settle > lab.topology.failover.probe_timeout_ms / 1000
-    assert all(fault.name == name and fault.summary for name, fault in FAULTS.items())
-
-
-def test_a_lab_too_small_for_a_scenario_says_so(lab: FakeLab) -> None:
-    small = replace(lab.topology, nodes=tuple(n for n in lab.topology.nodes if n.name not in ("master2", "master3")))
-    with pytest.raises(LabError, match="needs 3 machines of role master; the lab has 1"):
-        choose_scenarios(small, ["etcd-leader-powered-off"], 1)
-    chosen, notes = choose_scenarios(small, [], 1)
-    assert [scenario.name for scenario in chosen] == ["haproxy-killed", "holder-powered-off"]
-    assert notes == ["etcd-leader-powered-off left out: needs 3 machines of role master; the lab has 1"]
-
-
-def test_a_scenario_without_a_budget_cannot_be_judged(lab: FakeLab) -> None:
-    bare = replace(lab.topology, failover=replace(lab.topology.failover, budgets_ms=()))
-    with pytest.raises(LabError, match=r"has no budget; add failover\.budgets\.haproxy-killed"):
-        choose_scenarios(bare, ["haproxy-killed"], 1)
-    with pytest.raises(LabError, match="no scenario can be run"):
-        choose_scenarios(bare, [], 1)
+def test_the_delayer_speaks_the_kernels_language() -> None:
+    """linux/netlink.h and linux/netfilter/nfnetlink_queue.h: the verdict that lets packet 7 of queue 3 go."""
+    text = delayer.message(delayer.VERDICT, 3, (2, bytes.fromhex("0000000100000007")))
+    assert text.hex() == "20000000" + "0103" + "0100" + "0" * 16 + "00000003" + "0c000200" + "0000000100000007"
+    packet = delayer.message(delayer.PACKET, 3, (5, b"xyz"), (1, bytes.fromhex("0000000708000300")))
+    assert delayer.packet_ids(packet + packet) == [7, 7]
+    assert delayer.packet_ids(packet[:18]) == []
+    assert delayer.packet_ids(b"") == []
