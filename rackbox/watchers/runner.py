@@ -48,6 +48,8 @@ class Watcher:
             )
             try:
                 await self._listen(process)
+                with contextlib.suppress(TimeoutError):  # one that ends of itself has an exit code to tell
+                    await asyncio.wait_for(process.wait(), 0.2)
             finally:
                 if process.returncode is None:
                     with contextlib.suppress(ProcessLookupError):
