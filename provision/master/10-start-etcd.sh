@@ -11,6 +11,8 @@ data=$RACKBOX_ROOT/var/lib/etcd
 if [[ $(stat --format='%U %a' "$data" 2>/dev/null) != 'etcd 700' ]]; then
   install --directory --owner=etcd --group=etcd --mode=0700 "$data"
 fi
+# The volume outlives the machine's root, and another root may know etcd by another number.
+find "$data" ! -user etcd -exec chown --no-dereference etcd:etcd {} +
 
 changed=no
 for file in /etc/default/etcd /etc/etcd/pki/node.pem /etc/etcd/pki/ca.pem; do

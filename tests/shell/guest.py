@@ -41,6 +41,8 @@ esac
     "sysctl": "",
     "dnsmasq": "",
     "haproxy": "",
+    "keepalived": "",
+    "nft": "",
     "curl": """echo '{"health":"true"}'""",
     "pgrep": "",
     "timeout": "",
@@ -52,6 +54,7 @@ done
 exec /usr/bin/install "${words[@]}"
 """,
     "stat": "[[ -d ${!#} ]] && echo etcd 700",
+    "find": "",
     "gluster": """
 case $* in
   *pool\\ list)
@@ -68,10 +71,11 @@ esac
 
 
 class FakeGuest:
-    """A machine of the default lab: files below ``root``, programs in ``bin``, what they were asked in ``calls``."""
+    """A machine of a shipped lab: files below ``root``, programs in ``bin``, what they were asked in ``calls``."""
 
-    def __init__(self, directory: Path, node: str) -> None:
-        self.node = shipped("default").node(node)
+    def __init__(self, directory: Path, node: str, lab: str = "default") -> None:
+        self.lab = lab
+        self.node = shipped(lab).node(node)
         self.root = directory / "root"
         self.bin = directory / "bin"
         self.state = directory / "state"
@@ -88,7 +92,7 @@ class FakeGuest:
 
     def drop_files(self) -> None:
         """What cloud-init's write_files does."""
-        user_data = yaml.safe_load(rendered("default")[f"nodes/{self.node.name}/user-data"].content)
+        user_data = yaml.safe_load(rendered(self.lab)[f"nodes/{self.node.name}/user-data"].content)
         for entry in user_data["write_files"]:
             path = Path(f"{self.root}{entry['path']}")
             path.parent.mkdir(parents=True, exist_ok=True)
