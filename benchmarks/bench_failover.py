@@ -59,8 +59,8 @@ def plan_series(name: str) -> list[Series]:
 
 def lab_task(*argv: str, limit: float) -> int:
     """One task of rackbox's, its output shown; its exit code."""
-    argv = (sys.executable, "-m", "rackbox.program", *argv)
-    return subprocess.run(argv, cwd=PROJECT, timeout=limit, stdin=subprocess.DEVNULL, check=False).returncode
+    command = [sys.executable, "-m", "rackbox.program", *argv]
+    return subprocess.run(command, cwd=PROJECT, timeout=limit, stdin=subprocess.DEVNULL, check=False).returncode
 
 
 def measure(series: Series) -> list[dict[str, Any]]:
@@ -70,8 +70,10 @@ def measure(series: Series) -> list[dict[str, Any]]:
         chosen = ("--scenario", series.scenario) if series.scenario else ()
         limit = RUN_LIMIT * series.repeat * (1 if series.scenario else 40)
         begun = time.monotonic()
-        argv = ("failover-test", "--lab", series.lab, *chosen, "--repeat", str(series.repeat), "--out", str(out))
-        code = lab_task(*argv, limit=limit)
+        code = lab_task(
+            *("failover-test", "--lab", series.lab, *chosen, "--repeat", str(series.repeat), "--out", str(out)),
+            limit=limit,
+        )
         seconds = time.monotonic() - begun
         if not out.exists():
             raise SystemExit(f"{series.key}: no report (exit {code})")
