@@ -143,10 +143,10 @@ class _Renewal:
             _write_secret(kept, base64.b64decode(archive))
         # From here on a plain `up` would make this machine anew as well, if we were killed.
         save_state(lab.paths.state, state.with_(phase="failed", failed=(node.name,)))
-        if node.role == "gateway":
-            with lab.provider.stand_in(lab.topology, node, lab.paths):
-                remake_machine(lab, self._vagrant, node)
-        else:
+        alone = node.role == "gateway"
+        with lab.provider.stand_in(lab.topology, node, lab.paths) if alone else contextlib.nullcontext():
+            # Its plug is pulled by us: the cluster's power switch must not put it back meanwhile.
+            lab.machine(node.name).power_off()
             remake_machine(lab, self._vagrant, node)
         welcome(lab, node)
         self._wait_healthy()
