@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rackbox.history import Attempt, History, Record
+from rackbox.history import Attempt, History, JsonValue, Record
 from rackbox.outage import find_starvation
 from rackbox.verdict import judge_run
 from tests.etcd_double import EtcdDouble
@@ -106,7 +106,7 @@ def test_a_starved_run_is_unknown(double: EtcdDouble) -> None:
         os.kill(running.process.pid, signal.SIGCONT)
         time.sleep(1.0)
     last = max(record.t for record in running.history.records)
-    header = {
+    header: dict[str, JsonValue] = {
         "scenario": "s",
         "probes": ["etcd-read"],
         "judged": "etcd-read",
