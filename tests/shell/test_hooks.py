@@ -10,21 +10,24 @@ from rackbox.paths import PROJECT
 from tests.shell.guest import FakeGuest
 
 NODE_OF = {"gateway": "gateway", "lb": "lb1", "master": "master1", "gluster": "gluster1", "worker": "worker1"}
+STACKS = ("default", "keepalived", "reference-pacemaker", "reference-keepalived")
 
 
-def hooks() -> list[tuple[str, str]]:
-    """Every hook with a machine that runs it; common ones on a machine with a lease and on the gateway."""
+def hooks() -> list[tuple[str, str, str]]:
+    """Every hook with a lab and a machine that runs it; common ones on a machine with a lease and on the gateway, the
+    balancers' with every stack."""
     found = []
     for path in sorted((PROJECT / "provision").glob("*/[0-9][0-9]-*.sh")):
         hook = f"{path.parent.name}/{path.name}"
         nodes = ["worker1", "gateway"] if path.parent.name == "common" else [NODE_OF[path.parent.name]]
-        found += [(node, hook) for node in nodes]
+        labs = STACKS if path.parent.name == "lb" else ("default",)
+        found += [(lab, node, hook) for node in nodes for lab in labs]
     return found
 
 
-@pytest.mark.parametrize(("node", "hook"), hooks())
-def test_a_second_run_changes_nothing(node: str, hook: str, tmp_path: Path) -> None:
-    guest = FakeGuest(tmp_path, node)
+@pytest.mark.parametrize(("lab", "node", "hook"), hooks())
+def test_a_second_run_changes_nothing(lab: str, node: str, hook: str, tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, node, lab)
     first = guest.hook(hook)
     assert first.returncode == 0, first.stderr
     before = guest.files()
@@ -101,7 +104,8 @@ def test_units_dropped_by_cloud_init_are_read(tmp_path: Path) -> None:
     (guest.state / "reload").touch()
     assert guest.hook("lb/10-start-haproxy.sh").returncode == 0
     asked = [line for line in guest.changes() if line.startswith("systemctl")]
-    assert asked == ["systemctl daemon-reload", "systemctl start haproxy.service"]
+    started = [f"systemctl start {unit}" for unit in ("haproxy.service", "rackbox-watch-haproxy.service")]
+    assert asked == ["systemctl daemon-reload", *started]
 
 
 def test_a_config_that_haproxy_refuses_stops_the_hook(tmp_path: Path) -> None:
@@ -188,3 +192,88 @@ def test_the_first_cluster_configuration_is_put_where_pacemaker_looks(tmp_path: 
     assert live.read_bytes() == (guest.root / "etc/rackbox/cib.xml").read_bytes()
     assert live.stat().st_mode & 0o777 == 0o600
     assert not any("--replace" in line for line in guest.changes())
+
+
+# --- the balancers' stacks --------------------------------------------------------------------------------------------
+
+WATCH = "rackbox-watch-haproxy.service"
+
+
+def asked_of_systemd(guest: FakeGuest) -> list[str]:
+    return [line for line in guest.changes() if line.startswith("systemctl ")]
+
+
+@pytest.mark.parametrize(
+    ("lab", "hook", "expected"),
+    [
+        ("keepalived", "10-start-haproxy.sh", ["systemctl start haproxy.service", f"systemctl start {WATCH}"]),
+        ("keepalived", "20-start-cluster.sh", []),
+        ("keepalived", "21-start-keepalived.sh", ["systemctl start keepalived.service"]),
+        ("default", "21-start-keepalived.sh", []),
+        # Nobody watches, and HAProxy is the cluster's to start, on one balancer.
+        ("reference-pacemaker", "10-start-haproxy.sh", []),
+        ("reference-keepalived", "10-start-haproxy.sh", ["systemctl start haproxy.service"]),
+    ],
+)
+def test_each_stack_starts_its_own(lab: str, hook: str, expected: list[str], tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "lb1", lab)
+    done = guest.hook(f"lb/{hook}")
+    assert done.returncode == 0, done.stderr
+    assert asked_of_systemd(guest) == expected
+
+
+def test_a_changed_keepalived_keeps_its_state(tmp_path: Path) -> None:
+    """A restart would move the floating IP, on both balancers at the same time."""
+    guest = FakeGuest(tmp_path, "lb1", "keepalived")
+    assert guest.hook("lb/21-start-keepalived.sh").returncode == 0
+    for path in ("etc/keepalived/keepalived.conf", "etc/rackbox/vrrp.nft"):
+        with (guest.root / path).open("a") as stream:
+            stream.write("# changed\n")
+    guest.calls()
+    assert guest.hook("lb/21-start-keepalived.sh").returncode == 0
+    calls = guest.calls()
+    assert f"nft --file {guest.root}/etc/rackbox/vrrp.nft" in calls
+    assert [call for call in calls if call.startswith("systemctl re")] == ["systemctl reload keepalived.service"]
+
+
+def test_a_keepalived_that_is_not_wanted_any_more_is_stopped(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "lb1")
+    (guest.state / "active-keepalived.service").touch()
+    assert guest.hook("lb/21-start-keepalived.sh").returncode == 0
+    assert asked_of_systemd(guest) == ["systemctl stop keepalived.service"]
+
+
+def test_a_config_that_keepalived_refuses_stops_the_hook(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "lb1", "keepalived")
+    guest.fake("keepalived", "echo 'Unknown keyword' >&2; exit 1")
+    done = guest.hook("lb/21-start-keepalived.sh")
+    assert done.returncode != 0
+    assert "Unknown keyword" in done.stderr
+    assert asked_of_systemd(guest) == []
+
+
+def test_a_watch_that_is_not_wanted_any_more_is_stopped(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "lb1", "reference-keepalived")
+    (guest.state / f"active-{WATCH}").touch()
+    assert guest.hook("lb/10-start-haproxy.sh").returncode == 0
+    assert asked_of_systemd(guest) == ["systemctl start haproxy.service", f"systemctl stop {WATCH}"]
+
+
+@pytest.mark.parametrize("path", [f"etc/systemd/system/{WATCH}", "usr/local/lib/rackbox/lb/watch_haproxy.py"])
+def test_a_changed_watch_is_started_anew(path: str, tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "lb1")
+    assert guest.hook("lb/10-start-haproxy.sh").returncode == 0
+    with (guest.root / path).open("a") as stream:
+        stream.write("# changed\n")
+    guest.calls()
+    assert guest.hook("lb/10-start-haproxy.sh").returncode == 0
+    assert asked_of_systemd(guest) == [f"systemctl restart {WATCH}"]
+
+
+def test_keepalived_states_are_noted_in_their_order(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "lb1", "keepalived")
+    (guest.root / "run/rackbox").mkdir(parents=True)
+    states = tmp_path / "states"
+    states.write_text('INSTANCE "floating_ip" BACKUP 250\nINSTANCE "floating_ip" MASTER 250\n')
+    assert guest.script("lb/note-vrrp-state.sh", str(states)).returncode == 0
+    assert (guest.root / "run/rackbox/vrrp-state").read_text() == "MASTER\n"

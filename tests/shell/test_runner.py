@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.shell.guest import FakeGuest
+from tests.shell.guest import FAKES, FakeGuest
 
 
 @pytest.fixture
@@ -111,13 +111,14 @@ ETCD = """{"header":{"member_id":"7"},"version":"3.5.16","leader":"7","raftTerm"
 {"members":[{"ID":"7"},{"ID":"8"},{"ID":"9"},{"ID":"10","isLearner":true}]}"""
 
 
-def status(tmp_path: Path, node: str, **fakes: str) -> dict[str, Any]:
-    guest = FakeGuest(tmp_path, node)
+def status(tmp_path: Path, node: str, lab: str = "default", **fakes: str) -> dict[str, Any]:
+    guest = FakeGuest(tmp_path, node, lab)
+    (guest.root / "run/rackbox").mkdir(parents=True)
+    (guest.root / "run/rackbox/vrrp-state").write_text("MASTER\n")
     guest.unfake("timeout")
     guest.fake("systemctl", "shift; for unit; do echo active; done")
     for name, body in fakes.items():
         guest.fake(name, body)
-    (guest.root / "run/rackbox").mkdir(parents=True)
     done = guest.script("status")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1
@@ -131,22 +132,53 @@ def printing(text: str) -> str:
     return f"cat <<'TEXT'\n{text}\nTEXT"
 
 
+QUORUM = "Membership information\n     1     1    A,V,NMW lb1 (local)\n     0     1            Qdevice"
+
+
 def test_status_of_a_balancer(tmp_path: Path) -> None:
-    seen = status(tmp_path, "lb1", crm_mon=printing(CRM), socat=printing(STATS))
+    fakes = {"crm_mon": printing(CRM), "socat": printing(STATS), "corosync-quorumtool": printing(QUORUM)}
+    seen = status(tmp_path, "lb1", **fakes)
     assert seen["role"] == {
         "holds_vip": True,
         "quorate": True,
         "online": ["lb1"],
+        "third_vote": True,
         "haproxy_backends": {"etcd/master1": "UP", "etcd/master2": "DOWN"},
     }
-    assert set(seen["units"]) == {"haproxy.service", "corosync.service", "pacemaker.service"}
+    assert set(seen["units"]) == {
+        "haproxy.service",
+        "corosync.service",
+        "corosync-qdevice.service",
+        "pacemaker.service",
+        "rackbox-watch-haproxy.service",
+    }
     assert set(seen["units"].values()) == {"active"}
     assert seen["addresses"] == ["192.0.2.1/24"]
 
 
 def test_status_of_a_balancer_whose_cluster_is_down(tmp_path: Path) -> None:
-    seen = status(tmp_path, "lb1", crm_mon="exit 102", socat="exit 1", ip="")
-    assert seen["role"] == {"holds_vip": False, "quorate": False, "online": [], "haproxy_backends": {}}
+    fakes = {"crm_mon": "exit 102", "socat": "exit 1", "ip": "", "corosync-quorumtool": "exit 1"}
+    role = {"holds_vip": False, "quorate": False, "online": [], "third_vote": False, "haproxy_backends": {}}
+    assert status(tmp_path, "lb1", **fakes)["role"] == role
+
+
+def test_status_of_a_balancer_with_keepalived(tmp_path: Path) -> None:
+    seen = status(tmp_path, "lb1", "keepalived", socat=printing(STATS))
+    assert seen["role"] == {
+        "holds_vip": True,
+        "vrrp": "MASTER",
+        "haproxy_backends": {"etcd/master1": "UP", "etcd/master2": "DOWN"},
+    }
+    assert set(seen["units"]) == {"haproxy.service", "keepalived.service", "rackbox-watch-haproxy.service"}
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_status_where_haproxy_goes_with_the_floating_ip(holds: bool, tmp_path: Path) -> None:
+    """The unit is asked for on the holder only; the guide's lab has no third vote either."""
+    nic = FAKES["ip"] if holds else ""
+    seen = status(tmp_path, "lb2", "reference-pacemaker", crm_mon=printing(CRM), socat="exit 1", ip=nic)
+    assert set(seen["units"]) == {"corosync.service", "pacemaker.service"} | ({"haproxy.service"} if holds else set())
+    assert "third_vote" not in seen["role"]
 
 
 def test_status_of_a_master(tmp_path: Path) -> None:
