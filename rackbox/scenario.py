@@ -161,7 +161,7 @@ class _Play:
         with record:
             # From here on there is something to heal, also for whoever comes after us if we are killed.
             mark_fault(self._lab.paths, fault.name, names)
-            site = self._site = Site(self._lab, names, self._note_fault)
+            site = self._site = Site(self._lab, names, lambda event, fields: self._try_note(event, **fields))
             record.write("target", target=scenario.target, machines=names)
             record.write("setup-start")
             fault.setup(site)
@@ -218,7 +218,7 @@ class _Play:
             return
         self._stage.say("healing")
         interrupt: KeyboardInterrupt | None = None
-        self._note_fault("heal-start", {})
+        self._try_note("heal-start")
         for left in reversed(range(HEAL_TRIES)):
             try:
                 self._fault.heal(self._site)
@@ -227,10 +227,10 @@ class _Play:
                 break
             except LabError as error:  # a second Ctrl-C at the terminal kills the program that was healing, too
                 if not left:
-                    self._note_fault("error", {"stage": "heal", "message": error.message})
+                    self._try_note("error", stage="heal", message=error.message)
             except KeyboardInterrupt as error:
                 interrupt = error
-        self._note_fault("heal-end", {})
+        self._try_note("heal-end")
         if interrupt is not None:
             raise interrupt
 
@@ -257,7 +257,7 @@ class _Play:
         self._stage.say("looking whether anything was left behind")
         with self._stage.interrupts.allowed():
             problems = find_problems(self._lab, AUDIT_SECONDS)
-        self._note_fault("audit", {"phase": "healed", "problems": problems})
+        self._try_note("audit", phase="healed", problems=problems)
         for problem in problems:
             self._stage.say(f"left behind: {problem}")
 
@@ -278,7 +278,7 @@ class _Play:
         self._stage.say(f"{stage}: {error.message}")
         self.recorder.write("error", stage=stage, message=error.message)
 
-    def _note_fault(self, event: str, fields: Mapping[str, JsonValue]) -> None:
+    def _try_note(self, event: str, **fields: JsonValue) -> None:
         """A full disk must not keep a fault from being healed, so here it is only said."""
         try:
             with Recorder(self._dir / HISTORY, "fault", self._stage.clock, self._stage.wall) as record:

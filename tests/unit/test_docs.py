@@ -156,6 +156,8 @@ def test_every_module_is_on_the_architecture_page() -> None:
     root = PROJECT / "rackbox"
     modules = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*.py"))]
     names = [name.removesuffix("__init__.py") for name in modules if name != "__init__.py"]
+    # One file each, and each a row of the reference's table of scenarios.
+    names = [name for name in names if not name.startswith("scenarios/") or name in ("scenarios/", "scenarios/base.py")]
     assert [name for name in names if f"`{name}`" not in text] == []
 
 

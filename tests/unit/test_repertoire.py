@@ -11,8 +11,9 @@ from rich.console import Console
 from rackbox.budgets import BUDGETS_MS
 from rackbox.errors import LabError
 from rackbox.faults import FAULTS
+from rackbox.paths import PROJECT
 from rackbox.probes import PROBES
-from rackbox.repertoire import choose_scenarios, list_scenarios, render_scenarios
+from rackbox.repertoire import choose_scenarios, find_stacks, list_scenarios, render_scenarios
 from rackbox.scenarios import LIMITS, SCENARIOS, Scenario, find_limits
 from rackbox.targets import list_candidates
 from tests.fakes import default_topology, with_stack
@@ -117,3 +118,59 @@ def test_limits_are_more_where_the_cluster_fences() -> None:
         balancer = replace(topology.load_balancer, fencing=fencing)
         assert find_limits(replace(topology, load_balancer=balancer), scenario) == limits
     assert find_limits(with_stack("keepalived"), scenario) == {"second_outage_ms": 500}
+
+
+# --- the reference's tables, which `python -m tests.unit.test_repertoire` writes anew
+
+
+def scenarios_table() -> str:
+    rows = [
+        "| scenario | fault | target | probes (judged first) | budget | promises besides | needs |",
+        "|" + "---|" * 7,
+    ]
+    for row in list_scenarios(with_stack("pacemaker")):
+        scenario = SCENARIOS[str(row["name"])]
+        probes = (scenario.judged, *(probe for probe in scenario.probes if probe != scenario.judged))
+        limits = [f"`{name}` {value:g}" for name, value in scenario.limits.items()]
+        limits += [f"with fencing: `{name}` {value:g}" for name, value in scenario.fenced_limits.items()]
+        needs = [f"{count} {role}" for role, count in scenario.needs.items()]
+        needs += [*(stacks if len(stacks := find_stacks(scenario)) == 1 else ()), *FAULTS[scenario.fault].needs]
+        cells = (
+            f"`{scenario.name}`",
+            f"`{scenario.fault}`",
+            f"`{scenario.target}`",
+            ", ".join(f"`{probe}`" for probe in probes),
+            f"{BUDGETS_MS[scenario.name]} ms",
+            ", ".join(limits) or "–",
+            ", ".join(needs),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def faults_table() -> str:
+    rows = ["| fault | what is done | over by itself |", "|---|---|---|"]
+    for name, fault in FAULTS.items():
+        rows.append(f"| `{name}` | {fault.summary} | {f'within {fault.passes:g} s' if fault.passes else 'no'} |")
+    return "\n".join(rows)
+
+
+TABLES = {"| scenario | fault |": scenarios_table, "| fault | what is done |": faults_table}
+REFERENCE = PROJECT / "docs" / "reference.md"
+
+
+def with_tables(text: str) -> str:
+    """The reference with each of the tables, found by its first words, as it must be."""
+    for head, table in TABLES.items():
+        before, _, rest = text.partition(head)
+        text = before + table() + "\n\n" + rest.partition("\n\n")[2]
+    return text
+
+
+def test_the_reference_has_every_scenario_and_fault() -> None:
+    text = REFERENCE.read_text(encoding="utf-8")
+    assert with_tables(text) == text, "run `.venv/bin/python -m tests.unit.test_repertoire`, and look at the change"
+
+
+if __name__ == "__main__":
+    REFERENCE.write_text(with_tables(REFERENCE.read_text(encoding="utf-8")), encoding="utf-8")
