@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rackbox.history import PROBE_SOURCE, Attempt, History, HistoryError, Record
+from rackbox.doubts import check_bite, check_end, check_file, check_holders, check_probe, read_interval
+from rackbox.history import PROBE_SOURCE, History, HistoryError, Record
 from rackbox.holding import read_holding
 from rackbox.measures import Figure, Summary, measure_run, summarise
 from rackbox.outage import (
-    BASELINE_SECONDS,
     Outage,
-    baseline,
     draw_timeline,
     find_starvation,
     measure_outage,
@@ -27,7 +26,6 @@ from rackbox.promises import LimitChecks, check_audits, check_limits, check_watc
 
 Verdict = Literal["held", "over budget", "unknown"]
 
-MIN_GOOD_BEFORE = 10
 TIMELINE_CELLS = 48
 _TIMELINE_LEAD = 0.5
 
@@ -168,10 +166,10 @@ def judge_run(history: History, run: str) -> RunVerdict:
 def _judge(history: History, run: str) -> RunVerdict:
     header = history.header
     if header is None:
-        return RunVerdict(run, "?", "unknown", ("history has no header", *_check_file(history)))
+        return RunVerdict(run, "?", "unknown", ("history has no header", *check_file(history)))
     scenario, judged, budget = header.text("scenario"), header.text("judged"), header.number("budget_ms") / 1000
     target = history.last("target")
-    doubts = [*_check_file(history), *_check_end(history)]
+    doubts = [*check_file(history), *check_end(history)]
     notes: list[str] = []
     split: list[str] = []
     figures: tuple[Figure, ...] = ()
@@ -184,13 +182,13 @@ def _judge(history: History, run: str) -> RunVerdict:
         doubts.append("the fault was never injected")
     else:
         measures = _measure(history, header, injected.t)
-        doubts += _check_bite(history, header)
-        doubts += _check_probe(history, header, judged, injected)
+        doubts += check_bite(history, header)
+        doubts += check_probe(history, header, judged, injected)
         outage = next((measure.outage for measure in measures if measure.probe == judged), None)
         figures = measure_run(history, injected.t, judged, outage)
         checks = check_limits(limits, figures)
         contradictions, silent = check_watchers(history, read_holding(history), injected.t)
-        split = [*_check_holders(history, header), *contradictions, *check_audits(history)]
+        split = [*check_holders(history, header), *contradictions, *check_audits(history)]
         timeline, span = _draw(history, judged, injected.t)
         notes += [*_note(history, header, measures, judged), *note_figures(figures, limits), *silent]
     writes, write_faults = _audit_writes(history, header)
@@ -240,7 +238,9 @@ def _decide(
     over = list(checks.over)
     if outage.seconds > budget:
         end = "" if outage.recovered else " at least: it was never good again"
-        over.insert(0, f"outage {outage.seconds * 1000:.0f} ms{end}; budget {budget * 1000:.0f} ms")
+        # A figure that is over by less than it is rounded by is told to the tenth.
+        places = 1 if f"{outage.seconds * 1000:.0f}" == f"{budget * 1000:.0f}" else 0
+        over.insert(0, f"outage {outage.seconds * 1000:.{places}f} ms{end}; budget {budget * 1000:.0f} ms")
     if over:
         return "over budget", (*over, *split)
     unclear = [*checks.unclear, *split]
@@ -252,69 +252,10 @@ def _decide(
     return ("unknown", tuple(unclear)) if unclear else ("held", ())
 
 
-def _check_file(history: History) -> list[str]:
-    if not history.problems:
-        return []
-    more = f" (and {len(history.problems) - 1} more)" if len(history.problems) > 1 else ""
-    return [f"history is damaged: {history.problems[0]}{more}"]
-
-
-def _check_end(history: History) -> list[str]:
-    doubts = [f"{record.text('stage')}: {record.text('message')}" for record in history.events("error")]
-    if history.first("interrupted") is not None:
-        doubts.append("the run was interrupted")
-    elif history.first("run-end") is None:
-        doubts.append("the run did not come to its end")
-    doubts += [
-        f"probe {record.source.removeprefix(PROBE_SOURCE)} broke down: {record.text('message')}"
-        for record in history.events("probe-crash")
-    ]
-    return doubts
-
-
-def _check_bite(history: History, header: Record) -> list[str]:
-    """The proof comes from the fault, not from the probes: a fault may well cause no failed request at all."""
-    if not header.flag("expects_bite"):
-        return []
-    evidence = history.last("bite")
-    if evidence is None:
-        return ["whether the fault did bite was not recorded"]
-    return [] if evidence.flag("bitten") else [f"the fault was not seen to bite: {evidence.text('detail', '')}"]
-
-
-def _check_probe(history: History, header: Record, judged: str, injected: Record) -> list[str]:
-    attempts = history.attempts(judged)
-    interval = _interval(history, judged)
-    before = baseline(attempts, injected.t)
-    good = sum(attempt.good for attempt in before)
-    needed = min(MIN_GOOD_BEFORE, int(0.8 * BASELINE_SECONDS / interval))
-    doubts: list[str] = []
-    if good < max(needed, 1):
-        doubts.append(f"{judged}: {good} good attempts in the second before the fault; needs {max(needed, 1)}")
-    if bad := len(before) - good:
-        doubts.append(f"{judged}: {bad} failed attempts in the second before the fault")
-    if starved := find_starvation(attempts, injected.t - BASELINE_SECONDS, _watch_end(history, attempts), interval):
-        doubts.append(f"{judged} {starved}")
-    return doubts
-
-
-def _check_holders(history: History, header: Record) -> list[str]:
-    if not header.flag("one_holder"):
-        return []
-    doubts: list[str] = []
-    for phase, words in (("recovered", "after recovery"), ("healed", "after healing")):
-        audit = next((r for r in reversed(history.events("holders")) if r.text("phase") == phase), None)
-        if audit is None:
-            doubts.append(f"the floating IP's holders {words} were not recorded")
-        elif len(audit.texts("holders")) != 1:
-            doubts.append(f"holders of the floating IP {words}: {', '.join(audit.texts('holders')) or 'none'}")
-    return doubts
-
-
 def _measure(history: History, header: Record, injected: float) -> tuple[ProbeMeasure, ...]:
     found: list[ProbeMeasure] = []
     for probe in header.texts("probes"):
-        interval = _interval(history, probe)
+        interval = read_interval(history, probe)
         found.append(ProbeMeasure(probe, interval, measure_outage(history.attempts(probe), injected, interval)))
     return tuple(found)
 
@@ -339,7 +280,7 @@ def _note(history: History, header: Record, measures: Sequence[ProbeMeasure], ju
     if heal:
         attempts = history.attempts(judged)
         end = attempts[-1].start if attempts else heal.t
-        if starved := find_starvation(attempts, heal.t, max(end, heal.t), _interval(history, judged)):
+        if starved := find_starvation(attempts, heal.t, max(end, heal.t), read_interval(history, judged)):
             notes.append(f"while the lab was healed, {judged} {starved}")
     return notes
 
@@ -362,25 +303,6 @@ def _audit_writes(history: History, header: Record) -> tuple[WriteAudit | None, 
         if found.twice:
             texts.append(f"acknowledged writes made twice: {len(found.twice)} of {found.acknowledged}")
     return found, texts
-
-
-def _interval(history: History, probe: str) -> float:
-    start = history.first("probe-start", PROBE_SOURCE + probe)
-    if start is None:
-        raise HistoryError(f"probe {probe} never started")
-    interval = start.number("interval_ms") / 1000
-    if interval <= 0:
-        raise HistoryError(f"probe {probe}: interval must be above 0")
-    return interval
-
-
-def _watch_end(history: History, attempts: Sequence[Attempt]) -> float:
-    """Until when the probe must have been looking: healing, which may load the computer, is looked at apart."""
-    heal = history.last("heal-start")
-    if heal is not None:
-        return heal.t
-    end = history.last("run-end")
-    return end.t if end else (attempts[-1].start if attempts else 0.0)
 
 
 def _holders(history: History, phase: str) -> str:
