@@ -53,13 +53,11 @@ def command(
     for name in machines:
         lab.require_node(name)
     health = bring_up(lab, console, resume=resume, box=box)
-    if health.verdict != "healthy":
-        return EXIT_FAILED
     if renew or machines:
         from rackbox.renew import renew_lab
 
-        return renew_lab(lab, console, machines)
-    return EXIT_OK
+        return renew_lab(lab, console, machines)  # which begins with no machine before all are healthy
+    return EXIT_OK if health.verdict == "healthy" else EXIT_FAILED
 
 
 def bring_up(lab: LiveLab, console: Console, *, resume: bool = False, box: Box | None = None) -> LabHealth:
