@@ -28,8 +28,7 @@ def _document(topology: Topology, node: Node) -> dict[str, Any]:
         "gateway": {"leases": sum(nic.dhcp for other in topology.nodes for nic in other.nics)},
         "lb": {
             "holds_vip": node.index == 1,
-            "quorate": True,
-            "online": [other.name for other in reversed(topology.by_role("lb"))],
+            **_stack(topology, node),
             "haproxy_backends": backends,
         },
         "master": {"etcd_healthy": True, "leader": node.index == 1, "members": count},
@@ -46,7 +45,16 @@ def _document(topology: Topology, node: Node) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("lab", ["default", "small"])
+def _stack(topology: Topology, node: Node) -> dict[str, Any]:
+    """What the floating IP's stack says of itself."""
+    balancer = topology.load_balancer
+    if balancer is not None and balancer.ha == "keepalived":
+        return {"vrrp": "MASTER" if node.index == 1 else "BACKUP"}
+    stack: dict[str, Any] = {"quorate": True, "online": [other.name for other in reversed(topology.by_role("lb"))]}
+    return stack | ({"third_vote": True} if balancer is not None and balancer.third_vote else {})
+
+
+@pytest.mark.parametrize("lab", ["default", "small", "keepalived", "reference-keepalived", "reference-pacemaker"])
 def test_a_lab_in_which_all_is_well(lab: str) -> None:
     topology = shipped(lab)
     health = judge_lab(topology, healthy(topology))
@@ -189,3 +197,40 @@ def test_the_json_document_is_plain_data() -> None:
         "summary": "holds the floating IP, 1/1 backends up",
         "problems": ["cluster: no quorum"],
     }
+
+
+@pytest.mark.parametrize(
+    ("machine", "state", "problem"),
+    [
+        ("lb1", "BACKUP", "lb1: VRRP state: must be MASTER; got BACKUP"),
+        ("lb2", "FAULT", "lb2: VRRP state: must be BACKUP; got FAULT"),
+        ("lb2", "MASTER", "lb2: VRRP state: must be BACKUP; got MASTER"),
+        ("lb2", "", "lb2: VRRP state: must be BACKUP; got none"),
+    ],
+)
+def test_keepalived_must_say_what_the_network_card_shows(machine: str, state: str, problem: str) -> None:
+    topology = shipped("keepalived")
+    documents = healthy(topology)
+    documents[machine]["role"]["vrrp"] = state
+    assert judge_lab(topology, documents).all_problems == [problem]
+
+
+def test_a_quorum_device_without_a_vote_is_a_problem() -> None:
+    topology = shipped("default")
+    documents = healthy(topology)
+    documents["lb2"]["role"]["third_vote"] = False
+    assert judge_lab(topology, documents).all_problems == ["lb2: cluster: the quorum device has no vote"]
+
+
+def test_where_haproxy_goes_with_the_floating_ip_only_the_holder_is_asked_for_it() -> None:
+    topology = shipped("reference-pacemaker")
+    documents = healthy(topology)
+    documents["lb2"]["role"]["haproxy_backends"] = {}
+    health = judge_lab(topology, documents)
+    assert health.all_problems == []
+    assert [node.summary for node in health.nodes if node.role == "lb"] == [
+        "holds the floating IP, 3/3 backends up",
+        "stands by",
+    ]
+    documents["lb1"]["role"]["haproxy_backends"] = {}
+    assert judge_lab(topology, documents).all_problems == ["lb1: backends: must be 3; got 0"]
