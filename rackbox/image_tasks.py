@@ -16,15 +16,15 @@ _OS = "which release"
     default=True,
     os=_OS,
     if_changed="only if it would come out other than the current box",
-    gate="prove it in a small lab of its own before it becomes current (--no-gate: do not)",
+    no_gate="make it current without proving it in a small lab of its own",
 )
 def build_image(
-    _: Context, os: str = "debian-13", provider: str = "lxc", if_changed: bool = False, gate: bool = True
+    _: Context, os: str = "debian-13", provider: str = "lxc", if_changed: bool = False, no_gate: bool = False
 ) -> int:
     """Build the base box with Packer, prove it, and make it the current one (exit 1: it was refused)."""
     from rackbox import image
 
-    return image.command(os, provider, if_changed, gate)
+    return image.command(os, provider, if_changed, gate=not no_gate)
 
 
 @command(name="list", os=_OS)
