@@ -45,9 +45,9 @@ class Series:
 
 def plan_series(name: str) -> list[Series]:
     if name == "goals":
-        labs = ("pacemaker", "keepalived")
+        ours = ["pacemaker", "keepalived"]
         rows = [(scenario, 20) for scenario in FIRST] + [(scenario, 5) for scenario in OTHERS]
-        return [Series(f"config/comparison/{lab}.yaml", *row) for lab in labs for row in rows]
+        return [Series(f"config/comparison/{lab}.yaml", *row) for lab in ours for row in rows]
     if name == "comparison":
         labs = ("reference-pacemaker", "comparison/pacemaker", "reference-keepalived", "comparison/keepalived")
         return [Series(f"config/{lab}.yaml", scenario, 5) for lab in labs for scenario in COMPARED]
