@@ -1,6 +1,7 @@
 """What all tests share: which tiers run, and the guard that keeps the fast ones fast and harmless.
 
-Tiers: unit, golden, shell and linters run always; ``consumer`` and ``e2e`` with ``--e2e`` (or when named by ``-m``).
+Tiers: unit, golden, shell and linters run always; ``consumer`` and ``e2e`` with ``--e2e`` (or when named by ``-m``), the
+``catalogue`` of all faults only when named.
 A test without a mark that allows it may start no program and open no socket: it would be slow, or act on this computer.
 """
 
@@ -28,9 +29,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if f"/tests/{tier}/" in item.path.as_posix():
                 item.add_marker(tier)
     items.sort(key=_turn)
-    if config.getoption("--e2e") or config.getoption("-m"):
+    wanted = config.getoption("-m")
+    if "catalogue" in wanted:
         return
-    chosen = [item for item in items if not any(item.get_closest_marker(tier) for tier in ACTING_TIERS)]
+    left_out = ("catalogue",) if wanted or config.getoption("--e2e") else ACTING_TIERS
+    chosen = [item for item in items if not any(item.get_closest_marker(mark) for mark in left_out)]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
 
