@@ -1,7 +1,7 @@
 """What all tests share: which tiers run, and the guard that keeps the fast ones fast and harmless.
 
-Tiers: unit, golden, shell and linters run always; ``consumer`` and ``e2e`` with ``--e2e`` (or when named by ``-m``), the
-``catalogue`` of all faults only when named.
+Tiers: unit, golden, shell and linters run always; ``consumer`` and ``e2e`` with ``--e2e`` (or when named by ``-m``);
+``catalogue``, all faults on both stacks, only when named.
 A test without a mark that allows it may start no program and open no socket: it would be slow, or act on this computer.
 """
 

@@ -20,10 +20,11 @@ DIRECTORIES = (
 MAX_KIB = 4096
 MARK = "rackbox-full"
 
-_FILL = f"""\
+_PREPARE = f"""\
 for directory in {" ".join(DIRECTORIES)}; do
     [[ -d $directory ]] || continue
-    full=$(mktemp --directory /run/{MARK}.XXXXXX)
+    full=/run/{MARK}$directory
+    mkdir --parents "$full"
     mount -t tmpfs -o size={MAX_KIB + 1024}k,mode=$(stat --format=%a "$directory") {MARK} "$full"
     chown --reference="$directory" "$full"
     if (($(du --summarize --one-file-system --block-size=1K "$directory" | cut --fields=1) < {MAX_KIB})); then
@@ -31,8 +32,13 @@ for directory in {" ".join(DIRECTORIES)}; do
             tar --extract --preserve-permissions --directory="$full" || true
     fi
     cat /dev/zero >"$full/.{MARK}" 2>/dev/null || true
-    mount --move "$full" "$directory" 2>/dev/null || {{ mount --bind "$full" "$directory"; umount "$full"; }}
-    rmdir "$full"
+done
+"""
+
+_FILL = f"""\
+for directory in {" ".join(DIRECTORIES)}; do
+    [[ -d $directory ]] || continue
+    mount --bind /run/{MARK}$directory "$directory"
 done
 """
 
@@ -40,7 +46,7 @@ _EMPTY = f"""\
 while target=$(findmnt --noheadings --list --first-only --output TARGET --source {MARK}); do
     umount --lazy "$target"
 done
-rm --recursive --force --one-file-system /run/{MARK}.*
+rm --recursive --force --one-file-system /run/{MARK}
 """
 
 _LOOK = f"""\
@@ -58,6 +64,9 @@ class DiskFull(Fault):
     name = "disk-full"
     roles = ("lb",)
     summary = f"no room left in {', '.join(DIRECTORIES)}"
+
+    def setup(self, site: Site) -> None:
+        site.each(lambda machine: machine.run(f"# setup {self.name}\n{_EMPTY}{_PREPARE}", timeout=20.0))
 
     def inject(self, site: Site) -> None:
         self.break_inside(site, _FILL)

@@ -38,7 +38,8 @@ class Scenario:
     healthy after healing. ``lasts``: no stack is meant to notice this; it ends with healing, and so does the outage.
 
     ``expects_bite``: whether the fault must prove that it happened. ``one_holder``: whether the floating IP must have
-    exactly one holder once the service is back, with the fault still there; after healing it always must. ``watchers``: whether the balancers' addresses are watched from inside.
+    exactly one holder once the service is back, with the fault still there; after healing it always must.
+    ``watchers``: whether the balancers' addresses are watched from inside.
     """
 
     name: str

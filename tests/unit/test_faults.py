@@ -25,7 +25,7 @@ INJECTIONS: dict[str, tuple[str, ...]] = {
     "cut-off": ("table arp rackbox_fault", 'iifname { "dmz" } drop', 'oifname { "dmz" } drop'),
     "packet-loss": ("ip saddr { 192.168.4.22 } numgen random mod 100 < 5 counter drop",),
     "packet-delay": ("--destination 192.168.4.22 --jump NFQUEUE --queue-num 9011 --queue-bypass",),
-    "disk-full": ("/var/lib/pacemaker", "mount -t tmpfs -o size=5120k", "cat /dev/zero"),
+    "disk-full": ("/var/lib/pacemaker", 'mount --bind /run/rackbox-full$directory "$directory"'),
     "brick-killed": ("pkill --signal KILL --full 'glusterfsd .*--brick-name '",),
 }
 """What each fault sends into the first machine; the others act from outside."""
