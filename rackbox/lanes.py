@@ -15,15 +15,17 @@ from itertools import pairwise
 from rackbox.history import PROBE_SOURCE, Attempt, History
 from rackbox.holding import ARP_PROBE, Span, arp_attempts, read_arp, read_holding
 from rackbox.measures import LOG_SOURCE, find_notice
-from rackbox.outage import SLOW_SECONDS
+from rackbox.outage import SLOW_SECONDS, find_windows
 
 WIDTH = 1160.0
 LEFT = 150.0
-TOP = 34.0
+TOP = 46.0
 LANE = 20.0
 GAP = 5.0
 CELL = 2.0
 """Attempts closer together than this are drawn as one mark: the worst of them."""
+ROWS, LABEL_ROOM = 3, 130.0
+TITLE = 160
 LEAD, TAIL, LEAST = 0.25, 0.35, 0.8
 
 
@@ -52,12 +54,13 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A line through all lanes. ``row`` lifts its name above those beside it."""
+    """A line through all lanes. ``row`` keeps its name apart from those beside it; ``before``: it stands left of it."""
 
     x: float
     label: str
     kind: str
     row: int = 0
+    before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +122,10 @@ def draw_whole_run(history: History, run: str) -> Picture | None:
     if injected is None:
         return None
     first = min((a.start for probe in _probes(history) for a in history.attempts(probe)), default=injected.t - 1.0)
-    return _draw(history, run, _Scale(first, max(_last(history), first + 1.0), injected.t))
+    return _draw(history, run, _Scale(first, max(_last(history), first + 1.0), injected.t), noticed_only=True)
 
 
-def _draw(history: History, run: str, scale: _Scale) -> Picture:
+def _draw(history: History, run: str, scale: _Scale, noticed_only: bool = False) -> Picture:
     rows: list[tuple[str, str, Iterable[Mark]]] = []
     for probe in _probes(history):
         rows.append((probe, "probe", _attempt_marks(history.attempts(probe), scale)))
@@ -131,7 +134,7 @@ def _draw(history: History, run: str, scale: _Scale) -> Picture:
     if history.events("stream"):
         rows.append(("streams", "stream", _stream_marks(history, scale)))
     rows += _power_rows(history, scale)
-    rows += _log_rows(history, run, scale)
+    rows += _log_rows(history, run, scale, noticed_only)
     lanes: list[Lane] = []
     y, before = TOP, ""
     for label, group, marks in [(label, group, tuple(marks)) for label, group, marks in rows]:
@@ -315,16 +318,16 @@ def _power_rows(history: History, scale: _Scale) -> list[tuple[str, str, Iterabl
     return rows
 
 
-def _log_rows(history: History, run: str, scale: _Scale) -> list[tuple[str, str, Iterable[Mark]]]:
+def _log_rows(history: History, run: str, scale: _Scale, noticed_only: bool) -> list[tuple[str, str, Iterable[Mark]]]:
     rows: list[tuple[str, str, Iterable[Mark]]] = []
     for machine, lines in lines_by_machine(history).items():
-        shown = [(number, r) for number, r in lines if scale.shows(r[0], r[0])]
+        shown = [(number, r) for number, r in lines if scale.shows(r[0], r[0]) and (r[3] or not noticed_only)]
         marks = [
             Mark(
                 scale.x(t) - (1.5 if noticed else 0.75),
                 3 if noticed else 1.5,
                 "noticed" if noticed else "line",
-                f"{scale.after(t)} {unit}: {message}",
+                f"{scale.after(t)} {unit}: {message}"[:TITLE],
                 line_anchor(run, machine, number),
             )
             for number, (t, unit, message, noticed) in sorted(shown, key=lambda item: item[1][3])
@@ -356,24 +359,32 @@ def _moments(history: History, scale: _Scale) -> tuple[Moment, ...]:
     if notice:
         found.append((notice.t, f"noticed {scale.after(notice.t)}", "m-notice"))
     judged = history.attempts(header.text("judged")) if header else ()
-    failing = [a for a in judged if a.end >= scale.zero and not a.good]
     heal = history.last("heal-start")
-    early = [a for a in failing if heal is None or a.start < heal.t]
-    if early:
-        back = next((a.start for a in judged if a.good and a.start > early[-1].start), None)
-        if back is not None:
-            found.append((back, f"good again {scale.after(back)}", "m-good"))
+    bad = [a for a in judged if a.end >= scale.zero and not a.good]
+    if hurt := longest_hurt(bad, judged, heal.t if heal else scale.end):
+        found.append((hurt, f"good again {scale.after(hurt)}", "m-good"))
     for event, label in (("heal-start", "healing"), ("redundant", "whole again"), ("healthy-again", "whole again")):
         record = history.first(event)
         if record and not any(text == label for _, text, _ in found):
             found.append((record.t, label, "m-heal"))
     moments: list[Moment] = []
+    ends = [0.0] * ROWS
     for t, label, kind in sorted(found):
         if scale.begin <= t <= scale.end:
             x = scale.x(t)
-            near = [m for m in moments if abs(m.x - x) < 7 * max(len(label), len(m.label))]
-            moments.append(Moment(x, label, kind, row=1 if near and near[-1].row == 0 else 0))
+            before = x > WIDTH - LABEL_ROOM  # its name stands before the line, or it would leave the picture
+            begin = x - 7 * len(label) if before else x
+            row = next((row for row in range(ROWS) if ends[row] < begin), ROWS - 1)
+            ends[row] = x + 7 * (0 if before else len(label)) + 6
+            moments.append(Moment(x, label, kind, row, before))
     return tuple(moments)
+
+
+def longest_hurt(bad: Sequence[Attempt], attempts: Sequence[Attempt], until: float) -> float | None:
+    """When the longest outage that began before ``until`` was over; None if there was none, or it never was."""
+    windows = find_windows([a for a in attempts if not bad or a.start >= bad[0].start], None, 0.0) if bad else ()
+    early = [window for window in windows if window.start < until]
+    return max(early, key=lambda window: window.seconds).end if early else None
 
 
 def _fault(history: History, scale: _Scale) -> Mark | None:

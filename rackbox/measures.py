@@ -91,7 +91,7 @@ def measure_run(history: History, injected: float, judged: str, outage: Outage |
     notice = find_notice(history, holding, injected)
     figures = [
         _detection(notice, injected),
-        _takeover(notice, outage),
+        _takeover(notice, outage, healed),
         *_requests(attempts, injected, outage),
         _cuts(history, injected),
         *_holders(history, holding, arp, injected),
@@ -160,14 +160,16 @@ def _detection(notice: Notice | None, injected: float) -> Figure:
     return Figure("detection_ms", (notice.t - injected) * 1000, notice.resolution_ms, notice.by)
 
 
-def _takeover(notice: Notice | None, outage: Outage | None) -> Figure:
-    main = outage.main if outage else None
-    if notice is None or outage is None or main is None or main.end is None:
-        why = "nobody noticed" if notice is None else "no outage" if main is None else "never good again"
-        return Figure("takeover_ms", None, detail=why)
-    if main.end < notice.t:
-        return Figure("takeover_ms", None, detail="good again before it was noticed")
-    return Figure("takeover_ms", (main.end - notice.t) * 1000, outage.resolution * 1000 + notice.resolution_ms)
+def _takeover(notice: Notice | None, outage: Outage | None, healed: float) -> Figure:
+    """To the end of the first outage that was not over when the fault was noticed, and began before healing."""
+    name = "takeover_ms"
+    if outage is None or notice is None or not outage.windows:
+        return Figure(name, None, detail="no outage" if outage and not outage.windows else "nobody noticed")
+    early = [window for window in outage.windows if window.start < healed]
+    window = next((w for w in early if w.end is None or w.end >= notice.t), None)
+    if window is None or window.end is None:
+        return Figure(name, None, detail="never good again" if window else "good again before it was noticed")
+    return Figure(name, (window.end - notice.t) * 1000, outage.resolution * 1000 + notice.resolution_ms)
 
 
 def _requests(attempts: Sequence[Attempt], injected: float, outage: Outage | None) -> list[Figure]:

@@ -154,8 +154,23 @@ def _read_entry(entry: Mapping[str, object]) -> Line | None:
         priority = int(str(entry.get("PRIORITY", 6)))
     except ValueError:
         return None
+    message = _plain_words(message)
     shown = " ".join(_HAPROXY_HEAD.sub("", message.strip()).split())[:MAX_CHARACTERS]
     return Line(wall, teller if teller == "systemd" else unit, shown, priority, is_notice(unit, teller, shown))
+
+
+def _plain_words(message: str) -> str:
+    """etcd's lines are JSON objects: its words, then what it says beside them, without where in its source it was."""
+    if not message.startswith("{"):
+        return message
+    try:
+        told = json.loads(message)
+    except ValueError:
+        return message
+    if not isinstance(told, dict) or "msg" not in told:
+        return message
+    beside = [f"{key}={value}" for key, value in told.items() if key not in ("level", "ts", "caller", "msg", "logger")]
+    return f"{told.get('level', 'info')}: {told['msg']}{'; ' if beside else ''}{', '.join(beside)}"
 
 
 def _told_once(lines: Iterable[Line]) -> Iterable[Line]:

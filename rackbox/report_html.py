@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 
@@ -139,8 +139,21 @@ def _stories(scenario: ScenarioVerdict, histories: Mapping[str, History]) -> lis
         if history is None:
             continue
         close, whole = draw_run(history, run.run), draw_whole_run(history, run.run)
-        found.append(Story(run, number, close, whole, _excerpts(history, run.run, close)))
+        excerpts = _excerpts(history, run.run, close)
+        anchors = {line[0] for excerpt in excerpts for line in excerpt.lines}
+        found.append(Story(run, number, _link_to(close, anchors), _link_to(whole, anchors), excerpts))
     return found
+
+
+def _link_to(picture: Picture | None, anchors: set[str]) -> Picture | None:
+    """The picture with links to lines that are on the page, and no others."""
+    if picture is None:
+        return None
+    lanes = [
+        replace(lane, marks=tuple(m if m.link in anchors or not m.link else replace(m, link="") for m in lane.marks))
+        for lane in picture.lanes
+    ]
+    return replace(picture, lanes=tuple(lanes))
 
 
 def _excerpts(history: History, run: str, picture: Picture | None) -> tuple[Excerpt, ...]:

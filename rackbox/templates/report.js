@@ -7,7 +7,7 @@
     const text = document.createElementNS(SVG, "text");
     line.setAttribute("class", "cursor");
     text.setAttribute("class", "cursortext");
-    line.setAttribute("y1", "30");
+    line.setAttribute("y1", "42");
     line.setAttribute("y2", String(svg.viewBox.baseVal.height - 20));
     text.setAttribute("y", String(svg.viewBox.baseVal.height - 24));
     svg.append(line, text);

@@ -90,6 +90,13 @@ def test_a_journal_is_read_as_it_comes() -> None:
     assert lines[3].message == "caf�"
 
 
+def test_etcds_json_is_put_into_words() -> None:
+    told = {"level": "warn", "ts": "2026", "caller": "a.go:1", "msg": "lost leader", "term": 7}
+    (line,) = read_journal(entry(json.dumps(told), "etcd.service"))
+    assert (line.message, line.noticed) == ("warn: lost leader; term=7", True)
+    assert read_journal(entry('{"level": ', "etcd.service"))[0].message == '{"level":'
+
+
 def test_of_many_lines_the_telling_ones_stay_in_order() -> None:
     lines = [Line(float(n), "etcd", f"m{n}", 6, False) for n in range(500)]
     lines[400] = Line(400.0, "etcd", "lost leader", 6, True)
