@@ -9,90 +9,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from rackbox.history import PROBE_SOURCE, Attempt, History
 from rackbox.holding import ARP_PROBE, Span, arp_attempts, read_arp, read_holding
 from rackbox.measures import LOG_SOURCE, find_notice
 from rackbox.outage import SLOW_SECONDS, find_windows
-
-WIDTH = 1160.0
-LEFT = 150.0
-TOP = 46.0
-LANE = 20.0
-GAP = 5.0
-CELL = 2.0
-"""Attempts closer together than this are drawn as one mark: the worst of them."""
-ROWS, LABEL_ROOM = 3, 130.0
-TITLE = 160
-LEAD, TAIL, LEAST = 0.25, 0.35, 0.8
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A rectangle in a lane: from ``x``, ``width`` wide; ``kind`` is its CSS class, ``title`` what hovering shows, and
-    ``link`` where a click goes. ``text`` is printed in it where there is room."""
-
-    x: float
-    width: float
-    kind: str
-    title: str
-    link: str = ""
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """``y`` is the lane's upper edge; ``group`` says what sort of lane it is."""
-
-    label: str
-    group: str
-    y: float
-    marks: tuple[Mark, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A line through all lanes. ``row`` keeps its name apart from those beside it; ``before``: it stands left of it."""
-
-    x: float
-    label: str
-    kind: str
-    row: int = 0
-    before: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """``begin`` and ``seconds`` of the time that is shown, relative to the injection; ``ticks`` (x, text)."""
-
-    begin: float
-    seconds: float
-    height: float
-    lanes: tuple[Lane, ...]
-    moments: tuple[Moment, ...]
-    fault: Mark | None
-    ticks: tuple[tuple[float, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """From monotonic seconds to the picture."""
-
-    begin: float
-    end: float
-    zero: float
-
-    def x(self, t: float) -> float:
-        inside = min(max(t, self.begin), self.end)
-        return LEFT + (inside - self.begin) / (self.end - self.begin) * (WIDTH - LEFT)
-
-    def shows(self, begin: float, end: float) -> bool:
-        return end >= self.begin and begin <= self.end
-
-    def after(self, t: float) -> str:
-        return f"{t - self.zero:+.3f} s"
+from rackbox.picture import (
+    CELL,
+    GAP,
+    LABEL_ROOM,
+    LANE,
+    LEAD,
+    LEAST,
+    LEFT,
+    ROWS,
+    TAIL,
+    TITLE,
+    TOP,
+    WIDTH,
+    Lane,
+    Mark,
+    Moment,
+    Picture,
+    Scale,
+    draw_ticks,
+)
 
 
 def draw_run(history: History, run: str) -> Picture | None:
@@ -113,7 +55,7 @@ def draw_run(history: History, run: str) -> Picture | None:
     notice = find_notice(history, holding, injected.t)
     calm = max([*marks, notice.t if notice else 0.0])
     span = max(calm - injected.t, LEAST)
-    return _draw(history, run, _Scale(injected.t - LEAD * span, injected.t + (1 + TAIL) * span, injected.t))
+    return _draw(history, run, Scale(injected.t - LEAD * span, injected.t + (1 + TAIL) * span, injected.t))
 
 
 def draw_whole_run(history: History, run: str) -> Picture | None:
@@ -122,10 +64,10 @@ def draw_whole_run(history: History, run: str) -> Picture | None:
     if injected is None:
         return None
     first = min((a.start for probe in _probes(history) for a in history.attempts(probe)), default=injected.t - 1.0)
-    return _draw(history, run, _Scale(first, max(_last(history), first + 1.0), injected.t), noticed_only=True)
+    return _draw(history, run, Scale(first, max(_last(history), first + 1.0), injected.t), noticed_only=True)
 
 
-def _draw(history: History, run: str, scale: _Scale, noticed_only: bool = False) -> Picture:
+def _draw(history: History, run: str, scale: Scale, noticed_only: bool = False) -> Picture:
     rows: list[tuple[str, str, Iterable[Mark]]] = []
     for probe in _probes(history):
         rows.append((probe, "probe", _attempt_marks(history.attempts(probe), scale)))
@@ -150,7 +92,7 @@ def _draw(history: History, run: str, scale: _Scale, noticed_only: bool = False)
         lanes=tuple(lanes),
         moments=_moments(history, scale),
         fault=_fault(history, scale),
-        ticks=_ticks(scale),
+        ticks=draw_ticks(scale),
     )
 
 
@@ -170,7 +112,7 @@ def _class_of(attempt: Attempt) -> str:
     return "fail" if not attempt.good else "slow" if attempt.seconds > SLOW_SECONDS else "good"
 
 
-def _attempt_marks(attempts: Sequence[Attempt], scale: _Scale) -> Iterable[Mark]:
+def _attempt_marks(attempts: Sequence[Attempt], scale: Scale) -> Iterable[Mark]:
     """Each attempt from its start to the next one's; neighbours of one kind are one mark."""
     shown = [a for a in attempts if scale.begin <= a.start <= scale.end]
     step = min((b.start - a.start for a, b in pairwise(shown)), default=0.1)
@@ -194,7 +136,7 @@ def _attempt_marks(attempts: Sequence[Attempt], scale: _Scale) -> Iterable[Mark]
         yield Mark(x, max(scale.x(end) - x, 1.0), kind, _tell(kind, inside, scale))
 
 
-def _tell(kind: str, attempts: Sequence[Attempt], scale: _Scale) -> str:
+def _tell(kind: str, attempts: Sequence[Attempt], scale: Scale) -> str:
     words = {"good": "good", "slow": "good or slower than 100 ms", "fail": "not all good"}[kind]
     failed = sum(not a.good for a in attempts)
     slow = sum(_class_of(a) == "slow" for a in attempts)
@@ -204,7 +146,7 @@ def _tell(kind: str, attempts: Sequence[Attempt], scale: _Scale) -> str:
     return text + ("\n" + "\n".join(details[:4]) if details else "")
 
 
-def _span_marks(spans: Iterable[Span], scale: _Scale, kind: str, words: str, text: str = "") -> list[Mark]:
+def _span_marks(spans: Iterable[Span], scale: Scale, kind: str, words: str, text: str = "") -> list[Mark]:
     found = []
     for span in spans:
         if scale.shows(span.begin, span.end):
@@ -215,7 +157,7 @@ def _span_marks(spans: Iterable[Span], scale: _Scale, kind: str, words: str, tex
     return found
 
 
-def _holder_rows(history: History, scale: _Scale) -> list[tuple[str, str, Iterable[Mark]]]:
+def _holder_rows(history: History, scale: Scale) -> list[tuple[str, str, Iterable[Mark]]]:
     holding = read_holding(history)
     if holding is None:
         marks = [
@@ -236,7 +178,7 @@ def _holder_rows(history: History, scale: _Scale) -> list[tuple[str, str, Iterab
     return rows
 
 
-def _arp_rows(history: History, scale: _Scale) -> list[tuple[str, str, Iterable[Mark]]]:
+def _arp_rows(history: History, scale: Scale) -> list[tuple[str, str, Iterable[Mark]]]:
     arp = read_arp(arp_attempts(history))
     rows: list[tuple[str, str, Iterable[Mark]]] = []
     names = _mac_names(history)
@@ -272,9 +214,7 @@ def _arp_rows(history: History, scale: _Scale) -> list[tuple[str, str, Iterable[
     return rows
 
 
-def _answer_mark(
-    macs: tuple[str, ...], begin: float, end: float, names: Mapping[str, str], scale: _Scale
-) -> list[Mark]:
+def _answer_mark(macs: tuple[str, ...], begin: float, end: float, names: Mapping[str, str], scale: Scale) -> list[Mark]:
     who = " and ".join(names.get(mac, mac) for mac in macs)
     kind = "none" if not macs else "double" if len(macs) > 1 else f"mac{_mac_index(names, macs[0])}"
     return _span_marks([Span(begin, end)], scale, kind, f"answered by {who or 'nobody'}", who)
@@ -295,7 +235,7 @@ def _mac_index(names: Mapping[str, str], mac: str) -> int:
     return list(names).index(mac) % 4 if mac in names else 0
 
 
-def _stream_marks(history: History, scale: _Scale) -> Iterable[Mark]:
+def _stream_marks(history: History, scale: Scale) -> Iterable[Mark]:
     for record in history.events("stream"):
         if scale.shows(record.t, record.t):
             state = record.text("state")
@@ -303,7 +243,7 @@ def _stream_marks(history: History, scale: _Scale) -> Iterable[Mark]:
             yield Mark(scale.x(record.t) - 1.5, 3, "cut" if state == "cut" else "open", title)
 
 
-def _power_rows(history: History, scale: _Scale) -> list[tuple[str, str, Iterable[Mark]]]:
+def _power_rows(history: History, scale: Scale) -> list[tuple[str, str, Iterable[Mark]]]:
     machines: dict[str, list[tuple[float, bool, str]]] = {}
     for record in sorted(history.events("power"), key=lambda record: record.t):
         machines.setdefault(record.text("machine"), []).append((record.t, record.flag("on"), record.source))
@@ -318,7 +258,7 @@ def _power_rows(history: History, scale: _Scale) -> list[tuple[str, str, Iterabl
     return rows
 
 
-def _log_rows(history: History, run: str, scale: _Scale, noticed_only: bool) -> list[tuple[str, str, Iterable[Mark]]]:
+def _log_rows(history: History, run: str, scale: Scale, noticed_only: bool) -> list[tuple[str, str, Iterable[Mark]]]:
     rows: list[tuple[str, str, Iterable[Mark]]] = []
     for machine, lines in lines_by_machine(history).items():
         shown = [(number, r) for number, r in lines if scale.shows(r[0], r[0]) and (r[3] or not noticed_only)]
@@ -352,7 +292,7 @@ def line_anchor(run: str, machine: str, number: int) -> str:
     return f"{run}-{machine}-{number}"
 
 
-def _moments(history: History, scale: _Scale) -> tuple[Moment, ...]:
+def _moments(history: History, scale: Scale) -> tuple[Moment, ...]:
     header, injected = history.header, history.first("inject-start")
     found: list[tuple[float, str, str]] = [(scale.zero, "fault", "m-fault")]
     notice = find_notice(history, read_holding(history), injected.t) if injected else None
@@ -387,20 +327,8 @@ def longest_hurt(bad: Sequence[Attempt], attempts: Sequence[Attempt], until: flo
     return max(early, key=lambda window: window.seconds).end if early else None
 
 
-def _fault(history: History, scale: _Scale) -> Mark | None:
+def _fault(history: History, scale: Scale) -> Mark | None:
     heal = history.last("heal-end") or history.last("heal-start")
     end = heal.t if heal else scale.end
     x = scale.x(scale.zero)
     return Mark(x, max(scale.x(end) - x, 1.0), "fault", "the fault is in")
-
-
-def _ticks(scale: _Scale) -> tuple[tuple[float, str], ...]:
-    """Some eight round steps of time, counted from the injection."""
-    span = scale.end - scale.begin
-    raw = span / 8
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
-    first = math.ceil((scale.begin - scale.zero) / step)
-    last = math.floor((scale.end - scale.zero) / step)
-    places = max(0, -math.floor(math.log10(step)))
-    return tuple((scale.x(scale.zero + n * step), f"{n * step:.{places}f} s") for n in range(first, last + 1))

@@ -18,8 +18,9 @@ from itertools import groupby
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from rackbox.history import History, JsonValue
-from rackbox.lanes import LANE, LEFT, TOP, WIDTH, Picture, draw_run, draw_whole_run, line_anchor, lines_by_machine
+from rackbox.lanes import draw_run, draw_whole_run, line_anchor, lines_by_machine
 from rackbox.measures import FIGURES, Figure
+from rackbox.picture import LANE, LEFT, TOP, WIDTH, Picture
 from rackbox.report import FailoverReport
 from rackbox.trend import Point, describe_setup
 from rackbox.verdict import RunVerdict, ScenarioVerdict

@@ -113,9 +113,9 @@ def render_trend(points: Sequence[Point]) -> Table:
     """The table that ``--trend`` prints: by scenario, so that a column is read downwards."""
     table = Table(box=None, pad_edge=False)
     for column in ("scenario", "setup", "series", "box"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, no_wrap=column == "series", overflow="fold")
     for column in ("n", "p50", "p95", "max", "budget"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for point in sorted(points, key=lambda point: (point.scenario, point.setup, point.group)):
         figures = (point.p50, point.p95, point.worst, point.budget)

@@ -23,6 +23,7 @@ PURE_CORE = (
     "measures",
     "noticing",
     "outage",
+    "picture",
     "plan",
     "promises",
     "render",
