@@ -7,6 +7,7 @@ runs their hooks again; without it they are made anew.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -130,6 +131,7 @@ def _boot(
         raise
     pid = start_forwarders(lab, state.forward_pid)
     save_state(lab.paths.state, state.with_(phase="up", digests=dict(digests), failed=(), forward_pid=pid))
+    shutil.rmtree(lab.paths.kept, ignore_errors=True)  # of a renewal that was killed; whoever needed it has it
 
 
 def take_box(lab: LiveLab, box: Box, steps: Steps) -> VagrantAdapter:
