@@ -47,9 +47,9 @@ def measure(kind: str, drops: list[int], trials: int, out: Path, lock: threading
 
 
 def show(trials: list[Trial], drops: list[int]) -> None:
-    print(
-        f"{'':8} {'drop':>6} {'n':>4} {'right':>6} {'error ms: median':>17} {'min':>7} {'max':>7} {'± ms':>6} {'starved':>8}"
-    )
+    titles = ("kind", "drop", "n", "right", "median", "min", "max", "±", "starved")
+    print("error (reported - true) and ± in milliseconds")
+    print("".join(f"{title:>9}" for title in titles))
     for kind in KINDS:
         for drop in drops:
             mine = [trial for trial in trials if trial.kind == kind and trial.drop == drop]
@@ -57,10 +57,9 @@ def show(trials: list[Trial], drops: list[int]) -> None:
             if not good:
                 continue
             errors = [trial.error for trial in good]
-            print(
-                f"{kind:8} {drop:6} {len(good):4} {sum(t.right for t in good):6} {statistics.median(errors):17.1f}"
-                f" {min(errors):7.1f} {max(errors):7.1f} {max(t.resolution for t in good):6.1f} {len(mine) - len(good):8}"
-            )
+            counts = f"{kind:>9}{drop:9}{len(good):9}{sum(trial.right for trial in good):9}"
+            spread = f"{statistics.median(errors):9.1f}{min(errors):9.1f}{max(errors):9.1f}"
+            print(f"{counts}{spread}{max(trial.resolution for trial in good):9.1f}{len(mine) - len(good):9}")
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -49,7 +50,8 @@ def plan_settings(lab: Lab, probe: str, history: Path, run_id: str, pace: int, m
     return ProbeSettings(
         probe=probe,
         history=history,
-        run_id=run_id,
+        # A run that is made again under its old name must not meet what the broken-off one has left.
+        run_id=f"{run_id}-{secrets.token_hex(3)}",
         endpoint=endpoint,
         interval=topology.failover.probe_interval_ms / 1000 * pace,
         timeout=limit if kind.timeout is None else min(limit, kind.timeout),

@@ -3,9 +3,9 @@
     python -m tests.calibration.dropper DIRECTORY
 
 Makes credentials in DIRECTORY, prints the door's port, then reads lines ``KIND SECONDS`` and prints, when the door is
-open again, the monotonic times at which it was shut and opened. KIND is ``swallow`` (whatever arrives while it is shut is
-dropped, and its connection never answers again, as with a machine that lost power) or ``refuse`` (connections are reset,
-as by a machine that lives but has nobody listening).
+open again, the monotonic times at which it was shut and opened. KIND is ``swallow`` (whatever arrives while it is shut
+is dropped, and its connection never answers again, as with a machine that lost power) or ``refuse`` (connections are
+reset, as by a machine that lives but has nobody listening).
 """
 
 from __future__ import annotations

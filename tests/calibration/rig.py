@@ -1,4 +1,4 @@
-"""One probe in front of one door (``dropper``): shuts it for a known time, and says what the instrument made of that."""
+"""One probe in front of one door (``dropper``): shuts it for a known time and says what the instrument made of it."""
 
 from __future__ import annotations
 
