@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rackbox.history import Attempt, History
-from rackbox.outage import measure_outage
+from rackbox.outage import find_starvation, measure_outage
 from rackbox.topology import Node, Role, Topology
 
 ORDER: tuple[Role, ...] = ("lb", "master", "gluster", "worker")
@@ -36,18 +36,23 @@ class ProbeFigures:
 
 @dataclass(frozen=True, slots=True)
 class RenewalFigures:
-    """``acknowledged``, ``lost`` and ``twice`` are writes; None where no write probe could say."""
+    """``acknowledged``, ``lost`` and ``twice`` are writes; None where no write probe could say. ``failed`` is all probes'
+    failed requests while that machine was made anew; ``starved`` why a probe itself had no time, if so."""
 
     probes: tuple[ProbeFigures, ...]
     acknowledged: int | None
     lost: int | None
     twice: int | None
     problems: tuple[str, ...] = ()
+    failed: Mapping[str, int] = field(default_factory=dict)
+    starved: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> RenewalVerdict:
-        if self.lost or any(probe.after_retry for probe in self.probes):
+        if self.lost:
             return "over"
+        if any(probe.after_retry for probe in self.probes):
+            return "unknown" if self.starved else "over"
         if self.problems or self.lost is None or not all(probe.attempts for probe in self.probes):
             return "unknown"
         return "held"
@@ -105,7 +110,7 @@ def measure_renewal(history: History, probes: Sequence[str]) -> RenewalFigures:
     problems = list(history.problems)
     if begin is None:
         return RenewalFigures((), None, None, None, ("no machine was begun with",))
-    figures = []
+    figures, starved = [], []
     for name in probes:
         attempts = history.attempts(name)
         start = history.first("probe-start", f"probe:{name}")
@@ -118,16 +123,30 @@ def measure_renewal(history: History, probes: Sequence[str]) -> RenewalFigures:
                 name, outage.attempts, outage.failed, again, round(outage.seconds * 1000, 1), windows, outage.slow
             )
         )
+        if attempts and (why := find_starvation(attempts, begin.t, attempts[-1].start, interval)):
+            starved.append(f"{name} {why}: this computer was too busy to tell")
         if not outage.recovered:
             problems.append(f"{name}: still failing when it ended")
         if crash := history.first("probe-crash", f"probe:{name}"):
             problems.append(f"{name}: {crash.text('message', '')}")
+    failed = _count_by_machine(history, probes)
     audit = history.last("probe-audit")
     if audit is None or "error" in audit.fields:
         problems.append(f"writes not read back: {audit.fields['error'] if audit else 'no audit'}")
-        return RenewalFigures(tuple(figures), None, None, None, tuple(problems))
+        return RenewalFigures(tuple(figures), None, None, None, tuple(problems), failed, tuple(starved))
     lost, twice = len(audit.texts("lost")), len(audit.texts("twice"))
-    return RenewalFigures(tuple(figures), int(audit.number("acknowledged")), lost, twice, tuple(problems))
+    acknowledged = int(audit.number("acknowledged"))
+    return RenewalFigures(tuple(figures), acknowledged, lost, twice, tuple(problems), failed, tuple(starved))
+
+
+def _count_by_machine(history: History, probes: Sequence[str]) -> dict[str, int]:
+    starts = [attempt.start for name in probes for attempt in history.attempts(name) if not attempt.good]
+    counts = {}
+    for record in history.events("renew-start"):
+        machine = record.text("machine")
+        ends = [r.t for r in history.events("renew-end") if r.fields.get("machine") == machine and r.t > record.t]
+        counts[machine] = sum(record.t <= start <= (ends[0] if ends else start) for start in starts)
+    return counts
 
 
 def count_failed_again(attempts: Sequence[Attempt], begin: float) -> int:
@@ -164,6 +183,8 @@ def renewal_json(figures: RenewalFigures, machines: Sequence[str], seconds: floa
         "writes": None
         if figures.lost is None
         else {"acknowledged": figures.acknowledged, "lost": figures.lost, "twice": figures.twice},
+        "failed_by_machine": dict(figures.failed),
+        "starved": list(figures.starved),
         "problems": list(figures.problems),
     }
 
@@ -177,4 +198,7 @@ def describe_figures(figures: RenewalFigures) -> list[str]:
     ]
     if figures.lost is not None:
         lines.append(f"writes: {figures.acknowledged} acknowledged, {figures.lost} lost, {figures.twice} twice")
-    return [*lines, *figures.problems, f"renewal: {figures.verdict}"]
+    if any(figures.failed.values()):
+        told = ", ".join(f"{count} at {name}" for name, count in figures.failed.items() if count)
+        lines.append(f"failed while a machine was made anew: {told}")
+    return [*lines, *figures.starved, *figures.problems, f"renewal: {figures.verdict}"]

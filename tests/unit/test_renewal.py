@@ -64,7 +64,7 @@ def test_a_retry_is_the_first_attempt_after_the_failed_one_has_ended() -> None:
 def history(lost: list[str] | None, bad: Collection[int] = ()) -> str:
     records = [Record(0.0, 0.0, "test", "header", {}), Record(1.0, 0.0, "test", "renew-start", {"machine": "lb2"})]
     for probe in ("etcd-read", "etcd-write"):
-        records.append(Record(0.0, 0.0, f"probe:{probe}", "probe-start", {"interval_ms": 20}))
+        records.append(Record(0.0, 0.0, f"probe:{probe}", "probe-start", {"interval_ms": 100}))
         records += [attempt_record(attempt(n, n * 0.1, n * 0.1 + 0.01, n not in bad, probe), 0.0) for n in range(100)]
     if lost is not None:
         fields: dict[str, JsonValue] = {"acknowledged": 90, "stored": 90, "lost": lost, "twice": []}
@@ -84,6 +84,15 @@ def test_the_verdict(lost: list[str] | None, bad: set[int], verdict: str) -> Non
     document = renewal_json(figures, ["lb2"], 12.34, "2")
     assert json.loads(json.dumps(document))["probes"]["etcd-read"]["failed"] == len(bad)
     assert (document["writes"] is None) == (lost is None)
+    assert document["failed_by_machine"] == {"lb2": 2 * len(bad)}
+
+
+def test_a_computer_too_busy_for_its_probes_proves_nothing_against_the_lab() -> None:
+    late = [Attempt("etcd-read", n, n * 0.1, n * 0.1 + 0.5, n * 0.1 + 0.6, "timeout") for n in (50, 60)]
+    text = history([], {50, 51}) + "".join(serialise_record(attempt_record(attempt, 0.0)) for attempt in late)
+    figures = measure_renewal(parse_history(text), ["etcd-read", "etcd-write"])
+    assert figures.verdict == "unknown"
+    assert "too busy to tell" in " ".join(describe_figures(figures))
 
 
 def test_nothing_begun_is_unknown() -> None:
