@@ -36,8 +36,8 @@ class ProbeFigures:
 
 @dataclass(frozen=True, slots=True)
 class RenewalFigures:
-    """``acknowledged``, ``lost`` and ``twice`` are writes; None where no write probe could say. ``failed`` is all probes'
-    failed requests while that machine was made anew; ``starved`` why a probe itself had no time, if so."""
+    """``acknowledged``, ``lost`` and ``twice`` are writes; None where no write probe could say. ``failed`` counts all
+    probes' failed requests while that machine was made anew; ``starved`` says why a probe itself had no time, if so."""
 
     probes: tuple[ProbeFigures, ...]
     acknowledged: int | None

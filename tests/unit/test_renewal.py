@@ -88,7 +88,7 @@ def test_the_verdict(lost: list[str] | None, bad: set[int], verdict: str) -> Non
 
 
 def test_a_computer_too_busy_for_its_probes_proves_nothing_against_the_lab() -> None:
-    late = [Attempt("etcd-read", n, n * 0.1, n * 0.1 + 0.5, n * 0.1 + 0.6, "timeout") for n in (50, 60)]
+    late = [Attempt("etcd-read", n, n * 0.1, n * 0.1 + 0.7, n * 0.1 + 0.8, "timeout") for n in (50, 60)]
     text = history([], {50, 51}) + "".join(serialise_record(attempt_record(attempt, 0.0)) for attempt in late)
     figures = measure_renewal(parse_history(text), ["etcd-read", "etcd-write"])
     assert figures.verdict == "unknown"
