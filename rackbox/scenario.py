@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rackbox.audits import NO_POWER, audit_holders, find_problems, find_traces
+from rackbox.audits import NO_POWER, check_holders, find_problems, find_traces
 from rackbox.errors import LabError, WaitTimeout
 from rackbox.faults import FAULTS, Site
 from rackbox.faults.daemons import FORGET_FAILURES
@@ -243,11 +243,13 @@ class _Play:
             self._note_redundant()
             if self._scenario.lasts and self._site is not None:
                 self._wait_for_good_again(self._stage.clock())
-            self.recorder.write("holders", phase="healed", holders=find_holders(self._lab))
+            holders = find_holders(self._lab)
+            self.recorder.write("holders", phase="healed", holders=holders)
         except LabError as error:
             self._note_error("healthy again", error)
+            holders = ()
         if self._site is not None:
-            problems = [*audit_holders(self._lab), *find_traces(self._lab, self._lab.topology.nodes)]
+            problems = [*check_holders(self._lab, holders), *find_traces(self._lab, self._lab.topology.nodes)]
             self.recorder.write("audit", phase="healed", problems=problems)
 
     def _audit_after_interrupt(self) -> None:

@@ -85,6 +85,8 @@ class FakeMachine:
             return self._answer(json.dumps(self.lab.status(self.node)))
         self.calls.append(script)
         moment, _, fault = script.partition("\n")[0].removeprefix("# ").partition(" ")
+        if moment == "holds":
+            return self._answer("inet\n" if self.node.name in self.lab.holders else "")
         if moment == "audit":
             if error := self.lab.raises.pop("audit", None):
                 raise error

@@ -115,14 +115,14 @@ class Fault(ABC):
 
 
 def mend(machine: Machine, script: str) -> None:
-    """Run ``script`` on a machine as soon as it can be reached; does nothing while it has no power. Raises
+    """Run ``script`` on a machine as soon as it can be reached; nothing is done to one without power. Raises
     ``LabError`` when that fails again and again."""
     for left in reversed(range(MEND_TRIES)):
-        if not machine.is_running():
-            return
         try:
             machine.run(script, timeout=MEND_SECONDS)
         except LabError:
+            if not machine.is_running():
+                return
             if not left:
                 raise
             time.sleep(_PAUSE_SECONDS)

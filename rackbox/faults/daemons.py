@@ -69,5 +69,3 @@ PACEMAKER = Daemon(
 )
 KEEPALIVED = Daemon("keepalived", "keepalived.service", "lb", _start("keepalived.service"), ("keepalived",))
 ETCD = Daemon("etcd", "etcd.service", "master", _start("etcd.service"))
-
-DAEMONS = (HAPROXY, COROSYNC, PACEMAKER, KEEPALIVED, ETCD)

@@ -80,7 +80,7 @@ def test_a_status_that_is_none(lab: FakeLab, monkeypatch: pytest.MonkeyPatch, ou
 
     monkeypatch.setattr(FakeMachine, "run", run)
     with pytest.raises(MachineError, match=STATUS):
-        resolve_target(lab, "vip-holder")
+        resolve_target(lab, "etcd-leader")
 
 
 def test_a_balancer_without_power_holds_nothing(lab: FakeLab) -> None:
