@@ -70,23 +70,34 @@ def good() -> list[str]:
     return [box.version for box in boxes]
 
 
-def kill_at(moment: float, stand_in: Path | None, *words: str) -> str:
-    """Start a builder, kill it after so many seconds, and judge what the catalogue says then."""
+def kill_at(moment: float, stand_in: Path | None, *words: str) -> tuple[bool, str]:
+    """Start a builder, kill it after so many seconds, and judge what the catalogue says then. False: it had ended."""
     before = good()
     builder = start(stand_in, *words)
     try:
         builder.wait(moment)
-        end = f"had ended ({builder.returncode})"
+        killed, end = False, f"had ended ({builder.returncode})"
     except subprocess.TimeoutExpired:
         os.killpg(builder.pid, signal.SIGKILL)
         builder.wait()
-        end = "killed"
+        killed, end = True, "killed"
     time.sleep(0.2)
     after = good()
     assert after[: len(before)] == before, f"lost: {before} → {after}"
     assert len(after) <= len(before) + 1
     stages = {item.state for item in list_versions(find_user_home(), OS, "lxc")}
-    return f"{end} after {moment:.2f} s; {len(after)} good versions; states {', '.join(sorted(stages))}"
+    return killed, f"{end} after {moment:.2f} s; {len(after)} good versions; states {', '.join(sorted(stages))}"
+
+
+def kill(times: int, longest: float, chance: random.Random, stand_in: Path | None, *words: str) -> None:
+    """That many kills. A run that ends before its moment does not count, and says how long runs take now."""
+    number = 0
+    while number < times:
+        moment = chance.uniform(0.05, longest)
+        killed, line = kill_at(moment, stand_in, *words)
+        number += killed
+        longest = longest if killed else moment
+        print(number if killed else "-", "stand-in:" if stand_in else "real:", line, flush=True)
 
 
 def stray() -> list[str]:
@@ -112,7 +123,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--real", type=int, default=0)
-    parser.add_argument("--longest", type=float, default=0.0, help="seconds of a real run (default: one is timed)")
+    parser.add_argument("--longest", type=float, default=0.0, help="seconds of a real run (default: 120)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     if "RACKBOX_HOME" not in os.environ:
@@ -127,12 +138,9 @@ def main() -> int:
             assert start(stand_in, "--no-gate").wait() == 0
             longest = time.monotonic() - started
             print(f"a run with the stand-in takes {longest:.2f} s")
-        for number in range(1, options.kills - options.real + 1):
-            print(number, kill_at(chance.uniform(0.05, longest * 1.05), stand_in, "--no-gate"), flush=True)
-        if options.kills > options.real:
+            kill(options.kills - options.real, longest, chance, stand_in, "--no-gate")
             assert start(stand_in, "--no-gate").wait() == 0
-    for number in range(options.kills - options.real + 1, options.kills + 1):
-        print(number, "real:", kill_at(chance.uniform(1, options.longest or 120), None), flush=True)
+    kill(options.real, options.longest or 120, chance, None)
     if options.real:
         code = start(None).wait()
         print(f"the next real run: exit {code}")

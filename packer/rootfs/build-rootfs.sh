@@ -30,6 +30,8 @@ if [ -n "$RACKBOX_APT_ROOT" ]; then
   )
 fi
 
+# What apt leaves is cleaned up by customize.sh: mmdebstrap's way leaves directories that belong to root or to _apt,
+# depending on who may read the directory that the tree is built in.
 # gsyncd (geo-replication) is left out: where it is there, glusterd runs it at each start, seconds of Python.
 # No mirror is named: mmdebstrap then takes the distribution's default for the suite, and apt's own settings apply.
 # Nothing needs to survive a power cut before the tree is packed: dpkg need not wait for the disk (force-unsafe-io).
@@ -44,6 +46,7 @@ mmdebstrap \
   --dpkgopt='path-exclude=/usr/lib/*/glusterfs/gsyncd' \
   --dpkgopt='force-unsafe-io' \
   "${cached[@]}" \
+  --skip=cleanup/apt \
   --customize-hook="$here/customize.sh" \
   --customize-hook="sync-out /usr/share/rackbox '$out'" \
   "$RACKBOX_SUITE" - | zstd --threads=0 -7 --quiet --force -o "$out/rootfs.tar.zst"

@@ -39,5 +39,9 @@ chroot "$root" dpkg-query -W -f '${Package}\t${Version}\t${Architecture}\t${sour
 
 # Logs and caches carry the builder's clock.
 find "$root/var/log" -type f -exec truncate --size 0 {} +
-rm -rf "$root"/var/cache/ldconfig/aux-cache "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin
+rm -rf "$root"/var/cache/ldconfig/aux-cache "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*
+# As apt makes them where there are none.
+install --directory --mode=0755 "$root"/var/{lib/apt/lists,cache/apt/archives}
+chroot "$root" install --directory --mode=0700 --owner=_apt --group=root \
+  /var/lib/apt/lists/partial /var/cache/apt/archives/partial
 sed --in-place '/^force-unsafe-io$/d' "$root/etc/dpkg/dpkg.cfg.d/99mmdebstrap"

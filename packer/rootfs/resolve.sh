@@ -57,14 +57,15 @@ of_suite="?or(?archive(^$RACKBOX_SUITE\$),?codename(^$RACKBOX_SUITE\$)),?archite
 IFS=, read -r -a packages <<<"$RACKBOX_PACKAGES"
 ask=(apt-get --quiet --quiet --yes install "?narrow($of_suite,?essential)" "?narrow($of_suite,?priority(required))")
 "${ask[@]}" "${packages[@]}" --simulate >"$root/simulated.txt"
-"${ask[@]}" "${packages[@]}" --print-uris >"$root/uris.txt"
+"${ask[@]}" "${packages[@]}" --option Acquire::ForceHash=SHA256 --print-uris >"$root/uris.txt"
 awk '
   FNR == NR { # a URI, name_version_architecture.deb (a colon is %3a), size, SHA256:sum
     sum = $4; sub(/^SHA256:/, "", sum); name = $2; sub(/_.*/, "", name); sums[name] = sum; next
   }
-  /^Inst / { # Inst name (version origin:version/suite, … [architecture])
-    from = $0; sub(/^[^(]*\([^ ]+ /, "", from); sub(/ \[[^]]*\]\).*$/, "", from)
-    arch = $0; sub(/^.* \[/, "", arch); sub(/\]\).*$/, "", arch)
+  /^Inst / { # Inst name (version origin:version/suite, … [architecture]) [what it breaks for the moment]
+    match($0, / \[[^]]*\]\)/)
+    arch = substr($0, RSTART + 2, RLENGTH - 4)
+    from = substr($0, 1, RSTART - 1); sub(/^[^(]*\([^ ]+ /, "", from)
     printf "%s\t%s\t%s\t%s\t%s\n", $2, substr($3, 2), arch, from, sums[$2]
   }' "$root/uris.txt" "$root/simulated.txt" | LC_ALL=C sort >"$out/resolved.tsv"
 rm -f "$root/question"
