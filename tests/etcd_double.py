@@ -50,6 +50,7 @@ class EtcdDouble:
         self.chunked = False
         self.status = 200
         self.port = 0
+        self._inner_port = 0
         self.requests: list[tuple[float, str]] = []
         self.protocols: set[str | None] = set()
         self.resumed = 0
@@ -181,7 +182,12 @@ class EtcdDouble:
 
     def cut_connections(self) -> None:
         """Every connection, whatever it does."""
-        self._loop.call_soon_threadsafe(lambda: [writer.transport.abort() for writer in list(self._writers)])
+
+        def cut() -> None:
+            for writer in list(self._writers):
+                writer.transport.abort()
+
+        self._loop.call_soon_threadsafe(cut)
 
     def cut_streams(self) -> None:
         def cut() -> None:
