@@ -60,9 +60,11 @@ def compare_manifests(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[s
     return (*lines, *(str(change) for change in compare_packages(packages_of(old), packages_of(new))))
 
 
-def list_changes(old: Mapping[str, Any], recipe: str, resolved: Resolved) -> tuple[str, ...]:
+def list_changes(
+    old: Mapping[str, Any], recipe: str, resolved: Resolved, revision: Mapping[str, Any] | None = None
+) -> tuple[str, ...]:
     """What would be other in a box that is built now, compared with the manifest of one that is there."""
-    return compare_manifests(old, {"recipe": recipe, "revision": None, **_as_manifest(resolved)})
+    return compare_manifests(old, {"recipe": recipe, "revision": revision, **_as_manifest(resolved)})
 
 
 def is_same(old: Mapping[str, Any], recipe: str, resolved: Resolved) -> bool:

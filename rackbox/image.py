@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from rackbox.box import Box, check_box, current_box, promote_box
-from rackbox.build import RECIPE, build, build_log, recipe_digest, resolve
+from rackbox.build import RECIPE, build, build_log, recipe_digest, recipe_revision, resolve
 from rackbox.builders import builder, remove_leftovers, work_directory
 from rackbox.catalogue import list_versions, mark_version, read_json
 from rackbox.changes import SECURITY, is_same, list_changes
@@ -135,7 +135,9 @@ def _changes(current: Box | None, resolved: Resolved) -> tuple[str, ...]:
         check_box(current)
     except LabError as error:
         return (f"damaged  {error.message}",)
-    return list_changes(read_json(current.manifest), recipe_digest(), resolved)
+    manifest, recipe = read_json(current.manifest), recipe_digest()
+    revision = recipe_revision() if manifest.get("recipe") != recipe else None
+    return list_changes(manifest, recipe, resolved, revision)
 
 
 def _withdrawn(home: Home, current: Box, resolved: Resolved) -> str:
@@ -152,7 +154,7 @@ def _show(changes: Sequence[str], current: Box | None, console: Console) -> None
         return
     urgent = sum(line.endswith(SECURITY) for line in changes)
     note = f", {urgent} of them from the security archive" if urgent else ""
-    console.print(f"since box {current.version}: {len(changes)} changes{note}")
+    console.print(f"since box {current.version}: {len(changes)} change{'s'[: len(changes) != 1]}{note}")
     for line in changes[:SHOWN]:
         console.print(f"  {line}", markup=False, soft_wrap=True)
     if len(changes) > SHOWN:

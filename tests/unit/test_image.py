@@ -111,6 +111,7 @@ class Archive:
         monkeypatch.setattr(image, "resolve", lambda *_: self.resolved())
         monkeypatch.setattr(image, "build", self.build)
         monkeypatch.setattr(image, "recipe_digest", lambda: self.recipe)
+        monkeypatch.setattr(image, "recipe_revision", lambda: None)
         monkeypatch.setattr(gate, "prove", self.prove)
 
     def resolved(self) -> Resolved:
