@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rackbox.errors import ConfigError
 from rackbox.load import load_topology
 from rackbox.paths import PROJECT
 from rackbox.plan import plan_json
@@ -77,3 +78,28 @@ def test_the_guides_labs_have_the_guides_settings() -> None:
         found = balancer(name)
         assert (found.haproxy_restart, found.arp_refresh, found.watches_haproxy) == (False, False, False)
         assert [node.role for node in lab(name).nodes] == ["gateway", "lb", "lb", "master", "master", "master"]
+
+
+@pytest.mark.parametrize(
+    ("keepalived", "path", "text"),
+    [
+        ("advert: 25ms", "advert", "must be a multiple of 10ms; got 25ms"),
+        ("script: {interval: 1500ms}", "script.interval", "must be whole seconds; got 1500ms"),
+        (
+            "{check: script, script: {weight: 6}}",
+            "script.weight",
+            "must leave both priorities between 1 and 254; got 6",
+        ),
+    ],
+)
+def test_what_keepalived_could_not_read_is_refused(keepalived: str, path: str, text: str, tmp_path: Path) -> None:
+    file = tmp_path / "lab.yaml"
+    inner = keepalived if keepalived.startswith("{") else f"{{{keepalived}}}"
+    file.write_text(
+        f"name: x\nnodes: {{gateway: , lb: , master: }}\nload_balancer: {{ha: keepalived, keepalived: {inner}}}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_topology(file)
+    assert [(problem.path, problem.text) for problem in caught.value.problems] == [
+        (f"load_balancer.keepalived.{path}", text)
+    ]
