@@ -86,7 +86,7 @@ def full_story(
     answering = [arp(t, n, [MACS["lb1"]] * (t < ends) + [MACS["lb2"]] * (t >= took)) for n, t in enumerate(moments)]
     return History(
         (
-            record(97.0, "header", **first),
+            Record(97.0, WALL + 97.0, "test", "header", first),
             record(97.5, "holders", phase="before", holders=["lb1"]),
             record(98.0, "probe-start", "probe:etcd-read", interval_ms=20.0, timeout_ms=900, audits=False),
             record(98.0, "probe-start", "probe:etcd-write", interval_ms=100.0, timeout_ms=900, audits=True),

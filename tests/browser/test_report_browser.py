@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from rackbox.history import History
 from rackbox.publish import load_sources
 from rackbox.report import FailoverReport
 from rackbox.report_html import render_page
 from rackbox.trend import Point
-from rackbox.verdict import judge_all, judge_run
+from rackbox.verdict import ScenarioVerdict, judge_all, judge_run
 from tests.stories import full_story
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -44,7 +45,8 @@ def visit(page: str, directory: Path) -> Visit:
 
 
 def page_of(sources: dict[str, str]) -> str:
-    histories, scenarios = {}, []
+    histories: dict[str, History] = {}
+    scenarios: list[ScenarioVerdict] = []
     for scenario in SCENARIOS:
         runs = []
         for number, (outage, split) in enumerate([(0.4, 0.0), (0.45, 0.3), (0.9, 0.0)], start=1):
