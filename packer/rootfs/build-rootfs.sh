@@ -52,8 +52,9 @@ mmdebstrap \
   "$RACKBOX_SUITE" - | zstd --threads=0 -7 --quiet --force -o "$out/rootfs.tar.zst"
 
 {
+  # sed reads to the end: a program whose reader goes away fails
   mmdebstrap --version
-  packer version | head -n 1
+  packer version | sed -n 1p
   zstd --version
-  apt-get --version | head -n 1
+  apt-get --version | sed -n 1p
 } >"$out/tools.txt"
