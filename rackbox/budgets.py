@@ -18,7 +18,7 @@ BUDGETS_MS = {
     "planned-switchover": 500,
     "standby-powered-off": 500,
     "standby-rebooted": 500,
-    "balancers-rebooted": 30_000,
+    "balancers-rebooted": 60_000,
     "balancers-cut-off": 2_000,
     "holder-cut-off": 2_000,
     "holder-cut-off-from-client": 6_000,

@@ -11,6 +11,7 @@ SCENARIO = Scenario(
     fault="corosync-hung",
     target="vip-holder",
     stacks=("pacemaker",),
+    settle=5.0,
     one_holder=False,
     fenced_limits={"double_holder_ms": 0},
 )

@@ -11,6 +11,7 @@ SCENARIO = Scenario(
     summary="all processes of the floating IP's holder frozen",
     fault="frozen",
     target="vip-holder",
+    settle=3.0,
     one_holder=False,
     fenced_limits={"double_holder_ms": 0},
 )

@@ -10,6 +10,7 @@ SCENARIO = Scenario(
     summary="the floating IP's holder paused, its kernel too",
     fault="paused",
     target="vip-holder",
+    settle=3.0,
     one_holder=False,
     fenced_limits={"double_holder_ms": 0},
 )

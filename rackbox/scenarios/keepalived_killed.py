@@ -11,5 +11,6 @@ SCENARIO = Scenario(
     fault="keepalived-killed",
     target="vip-holder",
     stacks=("keepalived",),
+    settle=3.0,
     one_holder=False,
 )
