@@ -79,7 +79,8 @@ def bring_up(lab: LiveLab, console: Console, *, resume: bool = False, box: Box |
         with Steps(console).step("healthy"):
             lab.wait_healthy(HEALTHY_TIMEOUT)
         health = lab.read_health()
-    print_health(lab, health, open_console(stderr=True))
+    if not console.quiet:
+        print_health(lab, health, open_console(stderr=True))
     console.print(f"lab {lab.topology.lab} is up after {time.monotonic() - started:.1f} s")
     return health
 
