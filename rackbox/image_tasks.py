@@ -3,10 +3,7 @@ options, calls one function and returns that function's exit code."""
 
 from __future__ import annotations
 
-from invoke.collection import Collection
-from invoke.context import Context
-
-from rackbox.task import command
+from rackbox.task import Context, command, group
 
 _OS = "which release"
 
@@ -59,4 +56,4 @@ def prune(_: Context, os: str = "debian-13", provider: str = "lxc", keep: int = 
     return shelf.prune_command(os, provider, keep, dry_run)
 
 
-COLLECTION = Collection("image", build_image, list_boxes, diff, rollback, prune)
+COLLECTION = group("image", build_image, list_boxes, diff, rollback, prune)

@@ -72,6 +72,10 @@ class RackboxProgram(Program):
                 raise UsageError(f"one task at a time; got {', '.join(names)}", hint)
 
     def parse_cleanup(self) -> None:
+        if group := self._group(str(self.args.help.value)):
+            print(f"Usage: ./lab {self.args.help.value}.TASK [--option …]\n\nTasks:\n")
+            self._print_tasks(group)
+            raise Exit
         with self._usage_errors():
             super().parse_cleanup()
 
@@ -81,7 +85,7 @@ class RackboxProgram(Program):
 
     def print_help(self) -> None:
         print("Usage: ./lab TASK [--option …] [-- ARGUMENT …]\n\nTasks:\n")
-        self.print_columns([(name, helpline(self.collection[name])) for name in self._names()])
+        self._print_tasks(self._names())
         print(HELP_END.strip("\n"), flush=True)
 
     def print_task_help(self, name: str) -> None:
@@ -91,12 +95,18 @@ class RackboxProgram(Program):
         self.print_columns(context.help_tuples())
         sys.stdout.flush()
 
+    def _print_tasks(self, names: Iterable[str]) -> None:
+        self.print_columns([(name, helpline(self.collection[name])) for name in names])
+
     def _names(self) -> list[str]:
         """Every task by the shortest name that it is called by: a collection's default by the collection's."""
-        return sorted(self.collection.collections.keys() | self.collection.task_names.keys() - self._defaults())
+        short = {f"{name}.{sub.default}": name for name, sub in self.collection.collections.items() if sub.default}
+        return sorted(short.get(name, name) for name in self.collection.task_names)
 
-    def _defaults(self) -> set[str]:
-        return {f"{name}.{sub.default}" for name, sub in self.collection.collections.items() if sub.default}
+    def _group(self, word: str) -> list[str]:
+        """The tasks of a collection that cannot be called by its own name; none if ``word`` is something else."""
+        sub = self.collection.collections.get(word)
+        return [] if sub is None or sub.default else [name for name in self._names() if name.startswith(f"{word}.")]
 
     @contextmanager
     def _usage_errors(self) -> Iterator[None]:
@@ -124,6 +134,8 @@ class RackboxProgram(Program):
             if unknown.startswith("-"):
                 flags = error.context.flags.keys() if error.context is not None and task else ()
                 return UsageError(f"{where}no such option: {unknown}", _meant(unknown, flags) or hint)
+            if group := self._group(unknown):
+                return UsageError(f"{unknown}: which of its tasks?", f"one of {', '.join(group)}")
             return UsageError(f"no such task: {unknown}", _meant(unknown, self._names()) or hint)
         if match := re.fullmatch(r"Flag <Argument: (\S+).*> needed value and was not given one!", message):
             return UsageError(f"{where}--{match[1]} wants a value", hint)

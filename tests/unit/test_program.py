@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import importlib
+import inspect
 import os
+import re
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +22,7 @@ from invoke.context import Context
 
 import tasks
 from rackbox.errors import CommandFailed, ConfigError, LabError, MissingTool, Problem
+from rackbox.failover import Outputs
 from rackbox.paths import PROJECT
 from rackbox.program import RackboxProgram
 from rackbox.task import (
@@ -32,6 +37,11 @@ from rackbox.task import (
 
 USAGE_ERRORS = [
     (["nonsense"], "no such task: nonsense", "./lab` alone lists the tasks"),
+    (["schedule"], "schedule: which of its tasks?", "schedule.install, schedule.remove, schedule.run, schedule.status"),
+    (["schedule.instal"], "no such task: schedule.instal", "did you mean schedule.install"),
+    (["image.roll"], "no such task: image.roll", "image.rollback"),
+    (["image.diff", "0123"], "image.diff: missing: NEW", "./lab image.diff --help"),
+    (["up", "--machine"], "up: --machine wants a value", "./lab up --help"),
     (["failovertest"], "no such task: failovertest", "did you mean failover-test"),
     (["statu"], "no such task: statu", "did you mean status?"),
     (["status", "extra"], "no such task: extra", ""),
@@ -56,18 +66,6 @@ USAGE_ERRORS = [
 ]
 
 
-class Recorder:
-    """Stands in for a module that a task delegates to."""
-
-    def __init__(self, code: int = 0) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-        self.code = code
-
-    def __call__(self, *args: Any) -> int:
-        self.calls.append(args)
-        return self.code
-
-
 def run_program(monkeypatch: pytest.MonkeyPatch, argv: Sequence[str], namespace: Collection = tasks.namespace) -> int:
     """The exit code of ``./lab argv…``."""
     monkeypatch.setattr(sys, "argv", ["lab", *argv])
@@ -82,25 +80,43 @@ def run_program(monkeypatch: pytest.MonkeyPatch, argv: Sequence[str], namespace:
     return 0
 
 
-def stub(monkeypatch: pytest.MonkeyPatch, module: str, function: str, code: int = 0) -> Recorder:
-    """Put a recorder in the place of ``rackbox.<module>.<function>``, whether that module exists or not."""
-    import types
+class Stand:
+    """In a module's place: every function called on it is kept, by name. What is no function stays the module's own."""
 
+    def __init__(self, module: str, code: int) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.code = code
+        self._module = importlib.import_module(module)
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._module, name)
+        assert real.__module__ == self._module.__name__, f"{name} is not the module's own"
+        if isinstance(real, type):
+            return real
+
+        def record(*args: Any, **named: Any) -> int:
+            inspect.signature(real).bind(*args, **named)
+            self.calls.append((name, (*args, named) if named else args))
+            return self.code
+
+        return record
+
+
+def stub(monkeypatch: pytest.MonkeyPatch, module: str, code: int = 0) -> Stand:
+    """Have ``rackbox.<module>`` only say what it was asked, and give ``code`` back."""
     import rackbox
 
-    recorder = Recorder(code)
-    fake = types.ModuleType(f"rackbox.{module}")
-    setattr(fake, function, recorder)
-    monkeypatch.setitem(sys.modules, f"rackbox.{module}", fake)
-    monkeypatch.setattr(rackbox, module, fake, raising=False)
-    return recorder
+    stand = Stand(f"rackbox.{module}", code)
+    monkeypatch.setitem(sys.modules, f"rackbox.{module}", stand)
+    monkeypatch.setattr(rackbox, module, stand)
+    return stand
 
 
 @pytest.mark.parametrize(("argv", "message", "hint"), USAGE_ERRORS, ids=lambda value: str(value)[:40])
 def test_usage_errors_exit_3_and_say_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str], message: str, hint: str
 ) -> None:
-    down = stub(monkeypatch, "down", "command")
+    down = stub(monkeypatch, "down")
     assert run_program(monkeypatch, argv) == 3
     said = capsys.readouterr()
     assert said.out == ""
@@ -116,8 +132,19 @@ def test_help_names_every_task(
 ) -> None:
     assert run_program(monkeypatch, argv) == 0
     text = capsys.readouterr().out
-    for name in ("doctor", "image", "plan", "render", "up", "status", "failover-test", "ssh", "shell", "down", "test"):
-        assert f"\n  {name} " in text
+    listed = re.findall(r"^  ([a-z][a-z.-]*)  +[A-Z]", text, re.MULTILINE)
+    assert sorted(listed) == sorted(tasks.namespace.task_names.keys() - {"image.build"} | {"image"})
+
+
+@pytest.mark.parametrize("argv", [["schedule", "--help"], ["--help", "schedule"]])
+def test_help_of_tasks_that_have_no_common_default(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str]
+) -> None:
+    assert run_program(monkeypatch, argv) == 0
+    text = capsys.readouterr().out
+    assert "Usage: ./lab schedule.TASK" in text
+    listed = re.findall(r"^  (\S+)  +[A-Z]", text, re.MULTILINE)
+    assert listed == ["schedule.install", "schedule.remove", "schedule.run", "schedule.status"]
 
 
 @pytest.mark.parametrize("argv", [["ssh", "--help"], ["ssh", "-h"], ["--help", "ssh"], ["ssh", "lb1", "--help"]])
@@ -127,8 +154,11 @@ def test_help_of_a_task(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("name", sorted(tasks.namespace.task_names))
-def test_every_task_has_a_one_line_help_and_explains_its_options(name: str) -> None:
-    # A fresh copy: Invoke takes the help texts out of a task when it is asked for its arguments.
+def test_every_task_has_a_one_line_help_and_explains_its_options(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    # A fresh copy of all parts: Invoke takes the help texts out of a task when it is asked for its arguments.
+    for part in [part for part in sys.modules if re.fullmatch(r"rackbox\.\w+_tasks", part)]:
+        monkeypatch.delitem(sys.modules, part)
+        monkeypatch.delattr(part)
     task = runpy.run_path(str(PROJECT / "tasks.py"))["namespace"][name]
     assert task.__doc__
     assert len(task.__doc__.splitlines()) == 1
@@ -136,53 +166,94 @@ def test_every_task_has_a_one_line_help_and_explains_its_options(name: str) -> N
     assert [n for a in task.get_arguments() for n in a.names if len(n) == 1] == [], "one-letter options are a promise"
 
 
+DEFAULT = PROJECT / "config/default.yaml"
+NO_OUTPUTS = Outputs(json=False, out=None, junit=None, html=None)
+NO_OPTIONS = {"when": "", "os": "", "provider": "", "keep": 0, "jitter": "", "notify.on": "", "notify.webhook": ""}
 DELEGATIONS = [
-    (["down", "--lab", "a b.yaml", "--keep"], "down", "command", (Path("a b.yaml"), True)),
-    (["up", "--resume"], "up", "command", (PROJECT / "config/default.yaml", "", True)),
-    (["up", "--lab=x.yaml", "--provider=lxc"], "up", "command", (Path("x.yaml"), "lxc", False)),
-    (["status", "--json"], "status", "command", (PROJECT / "config/default.yaml", True, None)),
-    (["status", "--out", "s.json"], "status", "command", (PROJECT / "config/default.yaml", False, Path("s.json"))),
-    (["plan", "--json"], "show", "plan_command", (PROJECT / "config/default.yaml", True, None)),
-    (["render", "--to", "d"], "show", "render_command", (PROJECT / "config/default.yaml", Path("d"))),
-    (["image", "--if-changed"], "image", "command", ("debian-13", "lxc", True)),
-    (["image.build", "--os", "debian-12"], "image", "command", ("debian-12", "lxc", False)),
-    (["doctor", "--json"], "doctor", "command", ("lxc", True)),
-    (["ssh", "lb1"], "ssh", "command", (PROJECT / "config/default.yaml", "lb1", [])),
+    ("down --lab 'a b.yaml' --keep", "down", "command", (Path("a b.yaml"), True)),
+    ("up --resume", "up", "command", (DEFAULT, "", True, False, [], "")),
+    ("up --lab=x.yaml --provider=lxc", "up", "command", (Path("x.yaml"), "lxc", False, False, [], "")),
+    ("up --renew", "up", "command", (DEFAULT, "", False, True, [], "")),
+    ("up --machine lb1 --machine lb2 --box 1a", "up", "command", (DEFAULT, "", False, False, ["lb1", "lb2"], "1a")),
+    ("status --json", "status", "command", (DEFAULT, True, None)),
+    ("status --out s.json", "status", "command", (DEFAULT, False, Path("s.json"))),
+    ("plan --json", "show", "plan_command", (DEFAULT, True, None)),
+    ("render --to d", "show", "render_command", (DEFAULT, Path("d"))),
+    ("image --if-changed", "image", "command", ("debian-13", "lxc", True, {"gate": True})),
+    ("image --no-gate", "image", "command", ("debian-13", "lxc", False, {"gate": False})),
+    ("image.build --os debian-12", "image", "command", ("debian-12", "lxc", False, {"gate": True})),
+    ("image.list --json", "shelf", "list_command", ("debian-13", "lxc", True)),
+    ("image.diff 1a current", "shelf", "diff_command", ("debian-13", "lxc", "1a", "current", False)),
+    ("image.rollback --to 1a", "shelf", "rollback_command", ("debian-13", "lxc", "1a")),
+    ("image.prune --keep 2 --dry-run", "shelf", "prune_command", ("debian-13", "lxc", 2, True)),
+    ("schedule.install", "schedule", "install", (NO_OPTIONS,)),
     (
-        ["ssh", "lb1", "--", "sh", "-c", "echo 'a  b' \"$HOME\"", "", "--", "--help", "-f"],
+        "schedule.install --when daily --os debian-13 --keep 5 --jitter 1h --notify-on change --webhook http://h/",
+        "schedule",
+        "install",
+        (
+            {
+                "when": "daily",
+                "os": "debian-13",
+                "provider": "",
+                "keep": 5,
+                "jitter": "1h",
+                "notify.on": "change",
+                "notify.webhook": "http://h/",
+            },
+        ),
+    ),
+    ("schedule.status --json", "schedule", "show_status", (True,)),
+    ("schedule.remove", "schedule", "remove", ()),
+    ("schedule.run --due --jitter", "schedule", "run_now", (True, True)),
+    ("doctor --json", "doctor", "command", ("lxc", True)),
+    ("ssh lb1", "ssh", "command", (DEFAULT, "lb1", [])),
+    (
+        """ssh lb1 -- sh -c 'echo '\\''a  b'\\'' "$HOME"' '' -- --help -f""",
         "ssh",
         "command",
-        (PROJECT / "config/default.yaml", "lb1", ["sh", "-c", "echo 'a  b' \"$HOME\"", "", "--", "--help", "-f"]),
+        (DEFAULT, "lb1", ["sh", "-c", "echo 'a  b' \"$HOME\"", "", "--", "--help", "-f"]),
     ),
-    (["shell", "--", "ip", "-br", "a"], "ssh", "shell", (PROJECT / "config/default.yaml", ["ip", "-br", "a"])),
-    (["test", "--e2e", "--", "-k", "a or b"], "selftest", "command", (True, ["-k", "a or b"])),
+    ("shell -- ip -br a", "ssh", "shell", (DEFAULT, ["ip", "-br", "a"])),
+    ("test --e2e -- -k 'a or b'", "selftest", "command", (True, ["-k", "a or b"])),
     (
-        ["failover-test", "--scenario", "one", "--scenario", "two", "--repeat", "3", "--out", "o.json"],
+        "failover-test --scenario one --scenario two --repeat 3 --json --out o.json --junit j.xml --html h.html",
         "failover",
         "command",
-        (PROJECT / "config/default.yaml", ["one", "two"], 3, False, "", False, Path("o.json"), ""),
+        (
+            DEFAULT,
+            ["one", "two"],
+            3,
+            Outputs(json=True, out=Path("o.json"), junit=Path("j.xml"), html=Path("h.html")),
+            {"judged": "", "resume": ""},
+        ),
     ),
-    (
-        ["failover-test", "--list"],
-        "failover",
-        "command",
-        (PROJECT / "config/default.yaml", [], 1, True, "", False, None, ""),
-    ),
+    ("failover-test --judge r", "failover", "command", (DEFAULT, [], 1, NO_OUTPUTS, {"judged": "r", "resume": ""})),
+    ("failover-test --resume g", "failover", "command", (DEFAULT, [], 1, NO_OUTPUTS, {"judged": "", "resume": "g"})),
+    ("failover-test --list", "failover", "list_command", (DEFAULT, NO_OUTPUTS)),
+    ("failover-test --trend", "failover", "trend_command", (DEFAULT, NO_OUTPUTS)),
 ]
 
 
-@pytest.mark.parametrize(("argv", "module", "function", "args"), DELEGATIONS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("line", "module", "function", "args"), DELEGATIONS, ids=[line[:60] for line, *_ in DELEGATIONS]
+)
 def test_a_task_calls_one_function(
-    monkeypatch: pytest.MonkeyPatch, argv: list[str], module: str, function: str, args: tuple[Any, ...]
+    monkeypatch: pytest.MonkeyPatch, line: str, module: str, function: str, args: tuple[Any, ...]
 ) -> None:
-    recorder = stub(monkeypatch, module, function, code=0)
-    assert run_program(monkeypatch, argv) == 0
-    assert recorder.calls == [args]
+    asked = stub(monkeypatch, module)
+    assert run_program(monkeypatch, shlex.split(line)) == 0
+    assert asked.calls == [(function, args)]
+
+
+def test_every_task_is_among_the_delegations() -> None:
+    tried = {shlex.split(line)[0] for line, *_ in DELEGATIONS}
+    assert tried - {"image"} == set(tasks.namespace.task_names)
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 77])
 def test_what_the_function_returns_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    stub(monkeypatch, "status", "command", code)
+    stub(monkeypatch, "status", code)
     assert run_program(monkeypatch, ["status"]) == code
 
 
@@ -230,22 +301,23 @@ def test_a_broken_pipe_of_a_machine_is_a_bug_not_our_reader_leaving(monkeypatch:
         run_program(monkeypatch, ["end"], raising(BrokenPipeError()))
 
 
-@pytest.mark.parametrize("out", [".", "no such directory/o.json", "/proc/no/o.json"])
-def test_out_is_looked_at_before_anything_is_done(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: str
+@pytest.mark.parametrize("option", ["--out", "--junit", "--html"])
+@pytest.mark.parametrize("file", [".", "no such directory/o.json", "/proc/no/o.json"])
+def test_a_file_to_write_is_looked_at_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str, file: str
 ) -> None:
-    failover = stub(monkeypatch, "failover", "command")
-    assert run_program(monkeypatch, ["failover-test", "--out", out]) == 3
-    assert f"--out {out}: cannot be written" in capsys.readouterr().err
+    failover = stub(monkeypatch, "failover")
+    assert run_program(monkeypatch, ["failover-test", option, file]) == 3
+    assert f"{option} {file}: cannot be written" in capsys.readouterr().err
     assert failover.calls == []
 
 
 def test_plain_invoke_refuses_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """There only the task itself can look: Invoke has parsed its own option by then."""
     monkeypatch.setattr(sys, "argv", ["invoke", "--config", "x.yaml", "down"])
-    called = Recorder()
-    assert run_command(called, Context()) == 3
-    assert called.calls == []
+    called: list[Context] = []
+    assert run_command(called.append, Context()) == 3
+    assert called == []
     assert "--lab FILE" in capsys.readouterr().err
 
 
