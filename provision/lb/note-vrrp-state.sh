@@ -6,5 +6,8 @@
 set -euo pipefail
 
 while read -r _ _ state _; do
-  printf '%s\n' "$state" >"${RACKBOX_ROOT:-}/run/rackbox/vrrp-state"
+  case $state in
+    # Others (MASTER_RX_LOWER_PRI, MASTER_PRIORITY, …) are something that happened, and no state.
+    MASTER | BACKUP | FAULT | STOP) printf '%s\n' "$state" >"${RACKBOX_ROOT:-}/run/rackbox/vrrp-state" ;;
+  esac
 done <"${!#}"
