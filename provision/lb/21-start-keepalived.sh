@@ -9,9 +9,6 @@ config=/etc/keepalived/keepalived.conf
 firewall=/etc/rackbox/vrrp.nft
 
 if [[ $RACKBOX_HA != keepalived ]]; then
-  if systemctl is-active --quiet "$unit"; then
-    systemctl stop "$unit"
-  fi
   exit 0
 fi
 

@@ -53,6 +53,14 @@ for word; do
 done
 exec /usr/bin/install "${words[@]}"
 """,
+    "certutil": """
+for word; do
+  case $word in sql:*) touch "${word#sql:}/cert9.db" ;; esac
+done
+""",
+    "openssl": 'touch "${!#}"',
+    "pk12util": "",
+    "chown": "",
     "stat": "[[ -d ${!#} ]] && echo etcd 700",
     "find": "",
     "gluster": """

@@ -55,7 +55,7 @@ def test_style_of_a_hook(path: Path) -> None:
         ("gateway", "gateway/10-load-firewall.sh", "systemctl reload-or-restart nftables.service"),
         ("gateway", "gateway/20-serve-names-and-leases.sh", "systemctl restart dnsmasq.service"),
         ("lb1", "lb/10-start-haproxy.sh", "systemctl start haproxy.service"),
-        ("lb1", "lb/20-start-cluster.sh", "systemctl start corosync.service pacemaker.service"),
+        ("gateway", "gateway/30-vote-third.sh", "systemctl restart corosync-qnetd.service"),
         ("master1", "master/10-start-etcd.sh", "systemctl start --no-block etcd.service"),
         ("gluster1", "gluster/10-start-glusterd.sh", "systemctl start glusterd.service"),
         ("worker1", "worker/10-start-containerd.sh", "systemctl start containerd.service"),
@@ -84,7 +84,20 @@ def test_services_are_started(node: str, hook: str, started: str, tmp_path: Path
             "lb1",
             "lb/20-start-cluster.sh",
             "etc/corosync/corosync.conf",
-            "systemctl stop pacemaker.service corosync.service",
+            "systemctl stop pacemaker.service corosync-qdevice.service corosync.service",
+        ),
+        ("lb1", "lb/20-start-cluster.sh", "etc/rackbox/quorum/own.pem", "systemctl restart corosync-qdevice.service"),
+        (
+            "gateway",
+            "gateway/30-vote-third.sh",
+            "etc/rackbox/quorum/own.pem",
+            "systemctl restart corosync-qnetd.service",
+        ),
+        (
+            "gateway",
+            "gateway/30-vote-third.sh",
+            "etc/default/corosync-qnetd",
+            "systemctl restart corosync-qnetd.service",
         ),
         ("master1", "master/10-start-etcd.sh", "etc/default/etcd", "systemctl restart --no-block etcd.service"),
     ],
@@ -209,6 +222,20 @@ def asked_of_systemd(guest: FakeGuest) -> list[str]:
         ("keepalived", "10-start-haproxy.sh", ["systemctl start haproxy.service", f"systemctl start {WATCH}"]),
         ("keepalived", "20-start-cluster.sh", []),
         ("keepalived", "21-start-keepalived.sh", ["systemctl start keepalived.service"]),
+        (
+            "default",
+            "20-start-cluster.sh",
+            [
+                "systemctl start corosync.service",
+                "systemctl start --no-block corosync-qdevice.service",
+                "systemctl start pacemaker.service",
+            ],
+        ),
+        (
+            "reference-pacemaker",
+            "20-start-cluster.sh",
+            ["systemctl start corosync.service", "systemctl start pacemaker.service"],
+        ),
         ("default", "21-start-keepalived.sh", []),
         # Nobody watches, and HAProxy is the cluster's to start, on one balancer.
         ("reference-pacemaker", "10-start-haproxy.sh", []),
@@ -236,11 +263,44 @@ def test_a_changed_keepalived_keeps_its_state(tmp_path: Path) -> None:
     assert [call for call in calls if call.startswith("systemctl re")] == ["systemctl reload keepalived.service"]
 
 
-def test_a_keepalived_that_is_not_wanted_any_more_is_stopped(tmp_path: Path) -> None:
-    guest = FakeGuest(tmp_path, "lb1")
-    (guest.state / "active-keepalived.service").touch()
-    assert guest.hook("lb/21-start-keepalived.sh").returncode == 0
-    assert asked_of_systemd(guest) == ["systemctl stop keepalived.service"]
+CLUSTER = ("pacemaker.service", "corosync-qdevice.service", "corosync.service")
+
+
+@pytest.mark.parametrize(
+    ("lab", "running", "stopped"),
+    [
+        ("keepalived", CLUSTER, CLUSTER),
+        ("keepalived", CLUSTER[:1], CLUSTER[:1]),
+        ("keepalived", ("keepalived.service",), ()),
+        ("reference-keepalived", CLUSTER, CLUSTER),
+        ("default", ("keepalived.service",), ("keepalived.service",)),
+        ("default", CLUSTER, ()),
+    ],
+)
+def test_a_stack_that_is_not_wanted_any_more_is_stopped(
+    lab: str, running: tuple[str, ...], stopped: tuple[str, ...], tmp_path: Path
+) -> None:
+    """What Corosync carries goes first, and once all is stopped a second run asks for nothing."""
+    guest = FakeGuest(tmp_path, "lb1", lab)
+    for unit in running:
+        (guest.state / f"active-{unit}").touch()
+    assert guest.hook("lb/05-stop-other-stack.sh").returncode == 0
+    assert asked_of_systemd(guest) == [f"systemctl stop {unit}" for unit in stopped]
+    assert guest.hook("lb/05-stop-other-stack.sh").returncode == 0
+    assert asked_of_systemd(guest) == []
+
+
+def test_a_third_vote_that_is_not_wanted_any_more_is_stopped(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "gateway")
+    (guest.state / "active-corosync-qnetd.service").touch()
+    assert guest.hook("gateway/30-vote-third.sh", RACKBOX_QUORUM_HOST="").returncode == 0
+    assert asked_of_systemd(guest) == ["systemctl stop corosync-qnetd.service"]
+
+
+def test_the_other_stack_is_gone_before_anything_is_started() -> None:
+    """Pacemaker stops HAProxy when it goes."""
+    hooks_of_lb = sorted(path.name for path in (PROJECT / "provision/lb").glob("[0-9][0-9]-*.sh"))
+    assert hooks_of_lb[0] == "05-stop-other-stack.sh"
 
 
 def test_a_config_that_keepalived_refuses_stops_the_hook(tmp_path: Path) -> None:
