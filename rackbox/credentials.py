@@ -101,9 +101,7 @@ def ensure_credentials(topology: Topology, secrets_dir: Path) -> Credentials:
     qdevice = _ensure_pair(store, "qdevice", Identity(topology.lab, (), (), False, True), authority)
     password = store.ensure("stats-password", _make_password).decode().strip()
     authkey = store.ensure("corosync.authkey", lambda: secrets.token_bytes(AUTHKEY_BYTES))
-    return Credentials(
-        secrets_dir, authority, client, ssh, host_keys, certificates, qnetd, qdevice, password, authkey
-    )
+    return Credentials(secrets_dir, authority, client, ssh, host_keys, certificates, qnetd, qdevice, password, authkey)
 
 
 def plan_identity(topology: Topology, node: Node) -> Identity:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from invoke.collection import Collection
 from invoke.exceptions import Exit, ParseError
+from invoke.parser import Parser
 from invoke.program import Program
 from invoke.util import helpline
 
@@ -70,6 +71,16 @@ class RackboxProgram(Program):
             if len(names) > 1:
                 hint = "a command for a machine stands behind --: ./lab ssh lb1 -- hostname"
                 raise UsageError(f"one task at a time; got {', '.join(names)}", hint)
+
+    def _make_parser(self) -> Parser:
+        """Invoke's, but an option that may be given again wants a value like any other: `up --renew --machine` would
+        have renewed every machine."""
+        parser = super()._make_parser()
+        for context in parser.contexts.values():
+            for argument in context.args.values():
+                if argument.kind is list:
+                    argument.raw_value = None
+        return parser
 
     def parse_cleanup(self) -> None:
         if group := self._group(str(self.args.help.value)):
