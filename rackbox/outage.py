@@ -4,6 +4,11 @@ A probe's attempts start on a fixed schedule, whether or not earlier ones have b
 slow system is not asked less often. An attempt is *good* if it was answered, and answered right, within the probe's
 timeout. An outage window runs from the start of a not-good attempt to the start of the next good one.
 
+A *stalled* attempt is as bad: one that was answered only after the outage, because a kernel on the way kept it (Linux
+queues packets while it resolves an address anew, arp(7)), and not because somebody served it.
+Without that, the same outage would be long or short by the luck of the client's ARP table. So a window is a run of
+attempts that failed or stalled, if one of them failed or if the run is longer than a stall.
+
 Resolution: the true window begins somewhere between the last good and the first failed attempt, and ends between the
 last failed and the next good one, so a reported length is right within ± the gap between attempts at its edges, plus
 the time for which an attempt is normally under way (one that started just before the fault fails too).
@@ -21,12 +26,16 @@ from rackbox.history import Attempt
 SLOW_SECONDS = 0.1
 BASELINE_SECONDS = 1.0
 STARVED_INTERVALS = 5
+STALL_FACTOR = 3
+"""An answer that took so many times longer than the slow ones of the calm before (p95), and longer than
+``SLOW_SECONDS``, was a stall."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A run of not-good attempts. ``end`` is None when no good attempt followed; ``last`` is the start of the last
-    attempt in it, so ``seconds`` is then a lower bound. ``gap`` is the wider of the two gaps at its edges."""
+    """A run of attempts that failed or stalled. ``end`` is None when no good attempt followed; ``last`` is the start of
+    the last attempt in it, so ``seconds`` is then a lower bound. ``failed`` counts those that failed. ``gap`` is the
+    wider of the two gaps at its edges."""
 
     start: float
     end: float | None
@@ -84,8 +93,8 @@ def measure_outage(attempts: Sequence[Attempt], injected: float, interval: float
     first = next((i for i, attempt in enumerate(attempts) if attempt.end >= injected), len(attempts))
     touched = attempts[first:]
     before = attempts[first - 1] if first else None
-    windows = tuple(find_windows(touched, before, interval))
     flight = percentile([a.seconds for a in baseline(attempts, injected) if a.good], 95) or 0.0
+    windows = tuple(find_windows(touched, before, interval, max(slow, STALL_FACTOR * flight)))
     main = max(windows, key=lambda window: window.seconds, default=None)
     gap = main.gap if main else max(_gaps(touched), default=interval)
     return Outage(
@@ -98,22 +107,29 @@ def measure_outage(attempts: Sequence[Attempt], injected: float, interval: float
     )
 
 
-def find_windows(attempts: Sequence[Attempt], before: Attempt | None, interval: float) -> Iterable[Window]:
-    """The runs of not-good attempts. ``before`` is the attempt ahead of the first, for the gap at that edge."""
+def find_windows(
+    attempts: Sequence[Attempt], before: Attempt | None, interval: float, stall: float = math.inf
+) -> Iterable[Window]:
+    """The runs of attempts that failed or took longer than ``stall``. ``before`` is the attempt ahead of the first, for
+    the gap at that edge."""
+    bad = [not attempt.good or attempt.seconds > stall for attempt in attempts]
     previous = before
     index = 0
     while index < len(attempts):
-        if attempts[index].good:
+        if not bad[index]:
             previous = attempts[index]
             index += 1
             continue
         first = attempts[index]
-        after = next((i for i in range(index, len(attempts)) if attempts[i].good), len(attempts))
+        after = next((i for i in range(index, len(attempts)) if not bad[i]), len(attempts))
         last = attempts[after - 1]
         end = attempts[after].start if after < len(attempts) else None
         opening = first.start - previous.start if previous else interval
         closing = end - last.start if end is not None else interval
-        yield Window(first.start, end, last.start, after - index, max(opening, closing))
+        failed = sum(not attempt.good for attempt in attempts[index:after])
+        window = Window(first.start, end, last.start, failed, max(opening, closing))
+        if failed or window.seconds > stall:
+            yield window
         previous = last
         index = after
 

@@ -32,6 +32,7 @@ if systemctl is-active --quiet corosync.service && file_changed "$corosync"; the
   # Everything that Corosync carries goes down and comes back with it.
   systemctl stop pacemaker.service corosync-qdevice.service corosync.service
 fi
+reload_units pacemaker.service
 if ! systemctl is-active --quiet pacemaker.service; then
   systemctl start corosync.service
   if [[ -n $RACKBOX_QUORUM_HOST ]]; then

@@ -111,13 +111,30 @@ def test_never_good_again_gives_a_lower_bound() -> None:
     assert outage.seconds == pytest.approx(3.0, abs=2 * INTERVAL)
 
 
-def test_slow_is_counted_apart_and_stretches_the_disturbance() -> None:
+def test_requests_that_stall_are_an_outage_without_failures() -> None:
+    """A client's kernel that keeps packets while it resolves the address must not make the outage look like none."""
     attempts = [
         Attempt("p", n, n * 0.02, n * 0.02, n * 0.02 + (0.3 if 10 <= n < 20 else 0.001), "ok") for n in range(50)
     ]
     outage = measure_outage(attempts, 0.1, INTERVAL)
-    assert (outage.failed, outage.slow, outage.seconds) == (0, 10, 0.0)
+    assert (outage.failed, outage.slow) == (0, 10)
+    assert outage.seconds == pytest.approx(0.2)
     assert outage.disturbed == pytest.approx(0.2)
+
+
+def test_a_slow_request_here_and_there_is_no_outage() -> None:
+    attempts = [
+        Attempt("p", n, n * 0.02, n * 0.02, n * 0.02 + (0.3 if n % 3 == 0 and n > 10 else 0.001), "ok")
+        for n in range(50)
+    ]
+    outage = measure_outage(attempts, 0.1, INTERVAL)
+    assert (outage.seconds, outage.windows) == (0.0, ())
+    assert outage.slow == 13
+
+
+def test_what_is_slow_in_the_calm_is_no_stall() -> None:
+    attempts = [Attempt("p", n, n * 0.02, n * 0.02, n * 0.02 + 0.15, "ok") for n in range(200)]
+    assert measure_outage(attempts, 2.0, INTERVAL).windows == ()
 
 
 def test_nothing_at_all() -> None:
