@@ -32,13 +32,17 @@ if systemctl is-active --quiet corosync.service && file_changed "$corosync"; the
   # Everything that Corosync carries goes down and comes back with it.
   systemctl stop pacemaker.service corosync-qdevice.service corosync.service
 fi
-reload_units pacemaker.service
+waker=rackbox-wake-controller.service
+reload_units pacemaker.service "$waker"
 if ! systemctl is-active --quiet pacemaker.service; then
   systemctl start corosync.service
   if [[ -n $RACKBOX_QUORUM_HOST ]]; then
     systemctl start --no-block corosync-qdevice.service # it waits for the gateway by itself
   fi
   systemctl start pacemaker.service
+fi
+if [[ -e $RACKBOX_ROOT/etc/systemd/system/$waker ]] && ! systemctl is-active --quiet "$waker"; then
+  systemctl start "$waker"
 fi
 remember_file "$corosync"
 
