@@ -23,10 +23,12 @@ sleep 0.05
 now_held
 say start
 beats=0
+torn=
 while true; do
   line=
   if read -r -t 1 -u "$events" line; then
-    case $line in
+    case $torn$line in
+      torn*) now_held; say change; torn= ;;
       Deleted*" $address/"*) held=false; say change ;;
       *" $address/"*) held=true; say change ;;
       *) say beat ;;
@@ -34,6 +36,7 @@ while true; do
   elif [ $? -gt 128 ]; then
     beats=$((beats + 1))
     if [ "$beats" = 1 ]; then now_held; fi # what happened before the monitor listened
+    if [ -n "$line" ]; then torn=torn; fi # the rest of that line comes next, and says nothing by itself
     say beat
   else
     exit 1
