@@ -57,7 +57,7 @@ ETCD: dict[str, Any] = {
 
 # `profile: extreme`: what is not written takes these. Less margin: a computer that is busy for a tenth of a second can
 # look like a lost balancer.
-EXTREME = {"corosync.token": 150, "corosync.consensus": 60, "keepalived.advert": 10, "keepalived.down_timer_adverts": 4}
+EXTREME = {"corosync.token": 100, "keepalived.advert": 10, "keepalived.down_timer_adverts": 4}
 
 LAB_NAME_MAX = 20  # namespaces, boxes and directories are called rackbox-<lab>…
 NETWORK_NAME_MAX = 15  # IFNAMSIZ - 1 of Linux: networks' names are the interfaces' names inside the machines
@@ -157,12 +157,12 @@ else:  # one key for each role there is
 class Corosync(Section):
     # Corosync's own 1 s token (3 s since 3.0) is for data centres; on one computer a packet takes microseconds and
     # only a busy scheduler delays it. Every ms here is a ms of every power cut's outage.
-    token: Annotated[int, duration_between("100ms", "60s")] = key("250ms", "Silence after which a node counts as lost.")
+    token: Annotated[int, duration_between("100ms", "60s")] = key("200ms", "Silence after which a node counts as lost.")
     # corosync.conf(5): with two nodes, consensus may be below token as long as it is above join (50 ms).
     consensus: Annotated[int, duration_between("60ms", "60s")] = key(
-        "80ms", "Longest wait for agreement on who is left."
+        "60ms", "Longest wait for agreement on who is left."
     )
-    join: Annotated[int, duration_between("10ms", "10s")] = key("30ms", "Wait for join messages; below consensus.")
+    join: Annotated[int, duration_between("10ms", "10s")] = key("20ms", "Wait for join messages; below consensus.")
     knet_ping: Annotated[Literal["tuned", "auto"], choice("tuned", "auto")] = key(
         "tuned",
         "tuned: the links' own pings are slower than the token. auto: Corosync's own (token / 2), which makes links "
