@@ -162,7 +162,8 @@ class Corosync(Section):
     consensus: Annotated[int, duration_between("60ms", "60s")] = key(
         "60ms", "Longest wait for agreement on who is left."
     )
-    join: Annotated[int, duration_between("10ms", "10s")] = key("20ms", "Wait for join messages; below consensus.")
+    # 30 ms is the least that Corosync takes.
+    join: Annotated[int, duration_between("30ms", "10s")] = key("30ms", "Wait for join messages; below consensus.")
     knet_ping: Annotated[Literal["tuned", "auto"], choice("tuned", "auto")] = key(
         "tuned",
         "tuned: the links' own pings are slower than the token. auto: Corosync's own (token / 2), which makes links "

@@ -15,7 +15,7 @@ from rackbox.machine import Lab
 from rackbox.plan import plan_json
 from rackbox.probes import PROBES
 from rackbox.repertoire import find_budget
-from rackbox.scenarios import Scenario
+from rackbox.scenarios import Scenario, find_limits
 from rackbox.topology import Topology
 
 
@@ -63,13 +63,6 @@ def make_header(
         "load": [round(value, 2) for value in os.getloadavg()],
         "facts": dict(facts or {}),
     }
-
-
-def find_limits(topology: Topology, scenario: Scenario) -> dict[str, float]:
-    """What the scenario promises besides its budget; more where the cluster may switch a lost balancer off."""
-    balancer = topology.load_balancer
-    fences = balancer is not None and balancer.ha == "pacemaker" and balancer.fencing
-    return {**scenario.limits, **(scenario.fenced_limits if fences else {})}
 
 
 def list_watched(topology: Topology, scenario: Scenario) -> list[str]:
