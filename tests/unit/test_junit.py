@@ -87,7 +87,7 @@ def test_each_repeat_is_a_case() -> None:
     properties = {item.get("name"): item.get("value") for item in suite.iter("property")}
     assert properties["lab"] == "demo"
     assert properties["box"] == "20260101.1"
-    assert float(str(properties["outage_ms.p95"])) == pytest.approx(880)
+    assert float(str(properties["outage_ms.p95"])) == pytest.approx(960)  # the stalled requests after it count
     assert "takeover" in str(suite.findtext("system-out"))
 
 
