@@ -24,7 +24,7 @@ from rich.console import Console
 
 from rackbox.box import Box, write_whole
 from rackbox.down import tear_down
-from rackbox.errors import LabError
+from rackbox.errors import CommandFailed, LabError
 from rackbox.failover import describe_run, failover_test
 from rackbox.lab import LiveLab, lab_lock
 from rackbox.load import load_topology
@@ -37,8 +37,9 @@ from rackbox.treecheck import check_tree
 
 LAB = PROJECT / "config" / "small.yaml"
 SCENARIOS = ("haproxy-killed", "holder-powered-off")
-TRIES = 2
-"""How often a scenario may be played until it holds: a computer that is busy for a moment is no fault of the box."""
+TRIES = 3
+"""How often Vagrant may try to boot the lab, and a scenario be played until it holds: a computer that is busy for a
+moment is no fault of the box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,15 @@ def boot_stage(course: _Course) -> list[str]:
     """Every machine of a small lab boots, provisions itself, and all services find each other."""
     from rackbox.up import bring_up  # it builds boxes itself, where there is none
 
-    health = bring_up(course.lab, Console(quiet=True), box=course.box)
+    for number in range(1, TRIES + 1):
+        try:
+            health = bring_up(course.lab, Console(quiet=True), box=course.box)
+        except CommandFailed as error:  # Vagrant gave up; machines that failed are made anew
+            if number == TRIES:
+                raise
+            course.console.print(f"  boot (try {number} of {TRIES}): {error.message}", markup=False, soft_wrap=True)
+        else:
+            break
     return list(health.all_problems)
 
 

@@ -34,7 +34,7 @@ WANTED = "etc/systemd/system/multi-user.target.wants/harm.service"
 IP_ADDRESS = "usr/lib/ocf/resource.d/heartbeat/IPaddr2"
 
 ALWAYS_FAILS = {"etc/systemd/system/harm.service": UNIT.format(command="/bin/false")}
-UNMOUNTS = {"etc/systemd/system/harm.service": UNIT.format(command="/bin/umount --lazy /var/lib/etcd")}
+UNMOUNTS = {"etc/systemd/system/harm.service": UNIT.format(command="-/bin/umount --lazy /var/lib/etcd")}
 SAME_ID = {"etc/machine-id": "0123456789abcdef0123456789abcdef\n"}
 HOLDS_A_KEY = {"etc/app/key.pem": "-----BEGIN " + "PRIVATE KEY-----\n" + "MIGHAgEAMBMGByqG" * 4 + "\n"}
 
@@ -105,7 +105,7 @@ HARMS: dict[str, tuple[Harm, str]] = {
     "volume": (Harm(UNMOUNTS, {WANTED: "../harm.service"}), "/var/lib/etcd"),
     "machine-id": (Harm(SAME_ID), "machine-id"),
     "key": (Harm(HOLDS_A_KEY), "/etc/app/key.pem: holds a private key"),
-    "balancer": (Harm({IP_ADDRESS: CANNOT_TAKE_OVER}, moved={f"{IP_ADDRESS}.real": IP_ADDRESS}), "lb2"),
+    "balancer": (Harm({IP_ADDRESS: CANNOT_TAKE_OVER}, moved={f"{IP_ADDRESS}.real": IP_ADDRESS}), "over budget"),
 }
 """By name: what is done to the box, and words that the gate's refusal must have."""
 
