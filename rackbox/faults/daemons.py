@@ -16,7 +16,7 @@ fi
 
 _START = """\
 if ! systemctl is-active --quiet {unit}; then
-    systemctl reset-failed {unit} || true
+    systemctl reset-failed {unit} 2>/dev/null || true
     systemctl start --no-block {unit}
 fi
 """
@@ -57,15 +57,14 @@ HAPROXY = Daemon(
     "lb",
     f"if systemctl is-active --quiet pacemaker.service; then\n{FORGET_FAILURES}else\n{_start('haproxy.service')}fi\n",
 )
-COROSYNC = Daemon(
-    "corosync",
-    "corosync.service",
-    "lb",
-    _start("corosync.service", "pacemaker.service") + FORGET_FAILURES,
-    ("pacemaker",),
-)
-PACEMAKER = Daemon(
-    "pacemaker", "pacemaker.service", "lb", _start("pacemaker.service") + FORGET_FAILURES, ("pacemaker",)
-)
+# The third vote's daemon ends with Corosync, and does not come back with it.
+_START_CLUSTER = f"""\
+{_start("corosync.service")}\
+if grep --quiet '^ *device {{' /etc/corosync/corosync.conf; then
+{_start("corosync-qdevice.service")}\
+fi
+{_start("pacemaker.service")}{FORGET_FAILURES}"""
+COROSYNC = Daemon("corosync", "corosync.service", "lb", _START_CLUSTER, ("pacemaker",))
+PACEMAKER = Daemon("pacemaker", "pacemaker.service", "lb", _START_CLUSTER, ("pacemaker",))
 KEEPALIVED = Daemon("keepalived", "keepalived.service", "lb", _start("keepalived.service"), ("keepalived",))
 ETCD = Daemon("etcd", "etcd.service", "master", _start("etcd.service"))
