@@ -14,6 +14,7 @@ fi
 options=/etc/default/corosync-qnetd
 certificate=/etc/rackbox/quorum/own.pem
 
+reload_units "$unit"
 if file_changed "$options" || file_changed "$certificate"; then
   "${0%/*}/../nss-database" "$RACKBOX_ROOT/etc/corosync/qnetd/nssdb" 'QNetd Cert' root:coroqnetd
   systemctl restart "$unit"

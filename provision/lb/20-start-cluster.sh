@@ -33,7 +33,7 @@ if systemctl is-active --quiet corosync.service && file_changed "$corosync"; the
   systemctl stop pacemaker.service corosync-qdevice.service corosync.service
 fi
 waker=rackbox-wake-controller.service
-reload_units pacemaker.service "$waker"
+reload_units pacemaker.service corosync-qdevice.service "$waker"
 if ! systemctl is-active --quiet pacemaker.service; then
   systemctl start corosync.service
   if [[ -n $RACKBOX_QUORUM_HOST ]]; then
