@@ -1,7 +1,7 @@
 """What all tests share: which tiers run, and the guard that keeps the fast ones fast and harmless.
 
 Tiers: unit, golden, shell and linters run always; ``consumer`` and ``e2e`` with ``--e2e`` (or when named by ``-m``);
-``catalogue``, all faults on both stacks, only when named.
+``catalogue``, all faults on both stacks, and ``life``, boxes and labs that are renewed, only when named.
 A test without a mark that allows it may start no program and open no socket: it would be slow, or act on this computer.
 """
 
@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import pytest
 
 ACTING_TIERS = ("consumer", "e2e")
+OPT_IN = ("catalogue", "life")
 MAY_START_PROGRAMS = ("subprocess", "shell", "linter", "browser", *ACTING_TIERS)
 MAY_OPEN_SOCKETS = ("loopback", *ACTING_TIERS)
 
@@ -30,9 +31,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(tier)
     items.sort(key=_turn)
     wanted = config.getoption("-m")
-    if "catalogue" in wanted:
+    if any(mark in wanted for mark in OPT_IN):
         return
-    left_out = ("catalogue",) if wanted or config.getoption("--e2e") else ACTING_TIERS
+    left_out = OPT_IN if wanted or config.getoption("--e2e") else (*OPT_IN, *ACTING_TIERS)
     chosen = [item for item in items if not any(item.get_closest_marker(mark) for mark in left_out)]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen

@@ -29,10 +29,7 @@ ALWAYS = (
     "haproxy-killed",
     "haproxy-hung",
     "holder-powered-off",
-    "holder-frozen",
     "planned-switchover",
-    "balancers-cut-off",
-    "etcd-leader-powered-off",
 )
 INTERRUPTED = (
     ("holder-frozen", "injected"),

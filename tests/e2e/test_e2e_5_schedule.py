@@ -22,6 +22,8 @@ from rackbox.schedule_config import ScheduleConfig
 from rackbox.schedule_files import Job, render_units
 from tests.e2e.labs import LabUnderTest, environment, program_argv
 
+pytestmark = pytest.mark.life
+
 HOST = "worker1"
 # What stands in for `./lab` in the machine: says that it was started, and takes a while.
 STAND_IN = """#!/bin/sh

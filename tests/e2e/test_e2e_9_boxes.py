@@ -34,7 +34,7 @@ from tests.e2e.boxes import HARMS, Harm, derive_box, make_archive
 from tests.e2e.conftest import BUDGETS
 from tests.e2e.labs import environment, program_argv
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900, func_only=True)]
+pytestmark = [pytest.mark.e2e, pytest.mark.life, pytest.mark.timeout(900, func_only=True)]
 
 OS = "debian-13"
 LOOK_SECONDS = 15.0
