@@ -98,12 +98,20 @@ def prove(home: Home, box: Box, console: Console) -> GateResult:
             if problems:
                 break
     finally:
-        _keep_logs(lab, logs)
-        remove_gate_lab(home, box.os, box.provider, Console(quiet=True))
+        _take_away(home, box, lab, logs, console)
     course.figures["gate_s"] = round(time.monotonic() - started, 1)
     document = {"ok": not problems, "problems": problems, "figures": course.figures}
     write_whole(logs / "gate.json", json.dumps(document, indent=2) + "\n")
     return GateResult(tuple(problems), course.figures)
+
+
+def _take_away(home: Home, box: Box, lab: LiveLab, logs: Path, console: Console) -> None:
+    """The lab goes, its logs stay. What cannot be taken away now, the next builder does; it must not hide a verdict."""
+    try:
+        _keep_logs(lab, logs)
+        remove_gate_lab(home, box.os, box.provider, Console(quiet=True))
+    except (LabError, OSError) as error:
+        console.print(f"the gate's lab is not all gone: {error}", markup=False, soft_wrap=True)
 
 
 def remove_gate_lab(home: Home, os_name: str, provider: str, console: Console) -> None:

@@ -1,7 +1,7 @@
 """The life of a box: Vagrant installs from the catalogue, a look costs seconds, the gate refuses what is broken.
 
-The current box is the one that the labs before this were made of. What takes minutes more is there for the asking:
-RACKBOX_ALL_TESTS=1 ./lab test --e2e -- tests/e2e/test_e2e_9_boxes.py
+The current box is the one that the labs before this were made of. A quarter of an hour, so only when asked for:
+./lab test --e2e -- -m life tests/e2e/test_e2e_9_boxes.py
 """
 
 from __future__ import annotations
@@ -39,8 +39,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.life, pytest.mark.timeout(900, func_o
 OS = "debian-13"
 LOOK_SECONDS = 15.0
 """Loose: what a shared computer with two cores keeps on a bad day. The figure is in the README."""
-
-on_request = pytest.mark.skipif(not os.environ.get("RACKBOX_ALL_TESTS"), reason="takes minutes: RACKBOX_ALL_TESTS=1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +119,7 @@ def test_stock_vagrant_installs_it_and_sees_the_next_version_as_an_update(shelf:
     assert "Latest: 20990101.1" in said
 
 
-REFUSED_QUICKLY = ("key", "unit")
-
-
-@pytest.mark.parametrize(
-    "harm", [name if name in REFUSED_QUICKLY else pytest.param(name, marks=on_request) for name in HARMS]
-)
+@pytest.mark.parametrize("harm", HARMS)
 def test_the_gate_refuses_a_broken_box(
     shelf: Shelf, harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +149,6 @@ def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OTHER_LAB, str(tmp_path / "gate.yaml"))
 
 
-@on_request
 @pytest.mark.usefixtures("patient")
 def test_the_gate_lets_a_box_through_that_is_well(
     shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -172,7 +164,6 @@ def test_the_gate_lets_a_box_through_that_is_well(
     assert {"haproxy-killed_ms", "holder-powered-off_ms", "gate_s"} <= result.figures.keys()
 
 
-@on_request
 @pytest.mark.usefixtures("patient")
 def test_a_package_that_is_bumped_is_detected_built_proven_and_promoted(
     shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
