@@ -168,7 +168,7 @@ def simulate(steps: list[str]) -> str:
 def test_pacemaker_moves_the_address_away_from_a_failed_haproxy(inside: Inside) -> None:
     out = check(inside("default/lb1", simulate(["--op-inject haproxy_monitor_500@lb1=1"])))
     start, failed = out.split("--- ")[1:]
-    assert "floating-ip\t(ocf:heartbeat:IPaddr2):\t Started lb1" in start
+    assert "floating-ip\t(ocf:rackbox:floating-ip):\t Started lb1" in start
     assert "Started: [ lb1 lb2 ]" in start
     assert "Move       floating-ip   ( lb1 -> lb2 )" in failed
     # Taking over waits for the address to be given up, not for the broken HAProxy's stop.
@@ -180,7 +180,7 @@ def test_pacemaker_leaves_the_address_alone_when_the_other_fails_or_returns(insi
     out = check(inside("default/lb1", simulate(steps)))
     for step in out.split("--- ")[2:]:
         assert "Move " not in step
-        assert "floating-ip\t(ocf:heartbeat:IPaddr2):\t Started lb1" in step.split("Revised Cluster Status")[1]
+        assert "floating-ip\t(ocf:rackbox:floating-ip):\t Started lb1" in step.split("Revised Cluster Status")[1]
 
 
 def test_the_other_takes_over_when_the_holder_is_off(inside: Inside) -> None:
