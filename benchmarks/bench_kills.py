@@ -24,9 +24,9 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from rackbox.box import check_box, list_boxes  # noqa: E402
-from rackbox.catalogue import list_versions  # noqa: E402
-from rackbox.tools import find_user_home  # noqa: E402
+from rackbox.box import check_box, list_boxes  # noqa: E402 - a script beside the package
+from rackbox.catalogue import list_versions  # noqa: E402 - a script beside the package
+from rackbox.tools import find_user_home  # noqa: E402 - a script beside the package
 
 OS = "debian-13"
 STAND_IN = r"""#!/bin/bash

@@ -19,11 +19,11 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from rich.console import Console  # noqa: E402
+from rich.console import Console  # noqa: E402 - a script beside the package
 
-from rackbox.box import current_box, sha256_of  # noqa: E402
-from rackbox.image import rebuild  # noqa: E402
-from rackbox.tools import find_user_home  # noqa: E402
+from rackbox.box import current_box, sha256_of  # noqa: E402 - a script beside the package
+from rackbox.image import rebuild  # noqa: E402 - a script beside the package
+from rackbox.tools import find_user_home  # noqa: E402 - a script beside the package
 
 Entry = tuple[object, ...]
 
