@@ -14,7 +14,8 @@ from rackbox.errors import Problem
 from rackbox.roles import ROLE_FACTS, ROLES, RoleFacts
 
 if TYPE_CHECKING:
-    from rackbox.config import Config, Keepalived, RoleNodes, ServiceConfig
+    from rackbox.config import Config, RoleNodes
+    from rackbox.config_balancer import Keepalived, ServiceConfig
     from rackbox.yamlfile import KeyPath
 
 # HAProxy binds every address of its machine (it must be able to before it holds the floating IP): sshd and some others

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rackbox.config import Config, load_config
-from rackbox.topology import Topology, plan_topology
+from rackbox.planner import plan_topology
+from rackbox.topology import Topology
 
 
 def load_lab(path: Path) -> tuple[Config, Topology]:

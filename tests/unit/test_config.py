@@ -16,7 +16,7 @@ from rackbox.config import Config, json_schema, load_config, parse_config
 from rackbox.config_errors import explain, got
 from rackbox.load import load_lab, load_topology
 from rackbox.paths import PROJECT
-from rackbox.topology import plan_topology
+from rackbox.planner import plan_topology
 from rackbox.yamlfile import YamlFile
 
 SHIPPED = sorted((PROJECT / "config").glob("*.yaml"))
@@ -190,7 +190,7 @@ def with_junk_everywhere(junk: Any) -> Iterator[dict[str, Any]]:
 def models(root: type[BaseModel]) -> list[type[BaseModel]]:
     """All sections of the file: the classes that share ``root``'s base."""
     section: type[BaseModel] = root.__bases__[0]
-    return [model for model in section.__subclasses__() if model.__module__ == root.__module__]
+    return [model for model in section.__subclasses__() if model.__module__.startswith(root.__module__)]
 
 
 def test_load_config_gives_the_provider() -> None:

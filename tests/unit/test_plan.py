@@ -13,7 +13,8 @@ from rackbox.config import parse_config
 from rackbox.load import load_topology
 from rackbox.paths import PROJECT
 from rackbox.plan import plan_json, print_plan
-from rackbox.topology import Topology, plan_topology
+from rackbox.planner import plan_topology
+from rackbox.topology import Topology
 from rackbox.yamlfile import YamlFile
 
 

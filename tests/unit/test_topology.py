@@ -15,7 +15,8 @@ from rackbox.config import parse_config
 from rackbox.errors import ConfigError
 from rackbox.load import load_topology
 from rackbox.paths import PROJECT
-from rackbox.topology import MANAGEMENT, WAN, Node, Topology, plan_topology
+from rackbox.planner import plan_topology
+from rackbox.topology import MANAGEMENT, WAN, Node, Topology
 from rackbox.yamlfile import YamlFile
 
 ALL_ROLES = ("gateway", "lb", "master", "gluster", "worker")
