@@ -163,57 +163,71 @@ def judge_run(history: History, run: str) -> RunVerdict:
         return RunVerdict(run, str(name), "unknown", (f"history is damaged: {error}",))
 
 
+@dataclass
+class _Findings:
+    """What a history shows of a fault that was injected; nothing, where none was."""
+
+    doubts: list[str]
+    notes: list[str] = field(default_factory=list)
+    split: list[str] = field(default_factory=list)
+    measures: tuple[ProbeMeasure, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    checks: LimitChecks = field(default_factory=LimitChecks)
+    timeline: str = ""
+    span: float = 0.0
+
+    def outage(self, judged: str) -> Outage | None:
+        return next((measure.outage for measure in self.measures if measure.probe == judged), None)
+
+
+def _find(history: History, header: Record, judged: str, limits: Mapping[str, float]) -> _Findings:
+    found = _Findings([*check_file(history), *check_end(history)])
+    injected = history.first("inject-start")
+    if injected is None:
+        found.doubts.append("the fault was never injected")
+        return found
+    found.measures = _measure(history, header, injected.t)
+    found.doubts += [*check_bite(history, header), *check_probe(history, header, judged, injected)]
+    found.figures = measure_run(history, injected.t, judged, found.outage(judged))
+    found.checks = check_limits(limits, found.figures)
+    contradictions, silent = check_watchers(history, read_holding(history), injected.t)
+    found.split = [*check_holders(history, header), *contradictions, *check_audits(history)]
+    found.timeline, found.span = _draw(history, judged, injected.t)
+    found.notes = [*_note(history, header, found.measures, judged), *note_figures(found.figures, limits), *silent]
+    return found
+
+
 def _judge(history: History, run: str) -> RunVerdict:
     header = history.header
     if header is None:
         return RunVerdict(run, "?", "unknown", ("history has no header", *check_file(history)))
     scenario, judged, budget = header.text("scenario"), header.text("judged"), header.number("budget_ms") / 1000
     target = history.last("target")
-    doubts = [*check_file(history), *check_end(history)]
-    notes: list[str] = []
-    split: list[str] = []
-    figures: tuple[Figure, ...] = ()
     limits = read_limits(header)
-    checks = LimitChecks()
-    measures: tuple[ProbeMeasure, ...] = ()
-    timeline, span = "", 0.0
-    injected = history.first("inject-start")
-    if injected is None:
-        doubts.append("the fault was never injected")
-    else:
-        measures = _measure(history, header, injected.t)
-        doubts += check_bite(history, header)
-        doubts += check_probe(history, header, judged, injected)
-        outage = next((measure.outage for measure in measures if measure.probe == judged), None)
-        figures = measure_run(history, injected.t, judged, outage)
-        checks = check_limits(limits, figures)
-        contradictions, silent = check_watchers(history, read_holding(history), injected.t)
-        split = [*check_holders(history, header), *contradictions, *check_audits(history)]
-        timeline, span = _draw(history, judged, injected.t)
-        notes += [*_note(history, header, measures, judged), *note_figures(figures, limits), *silent]
+    found = _find(history, header, judged, limits)
     writes, write_faults = _audit_writes(history, header)
-    doubts += [text for text in write_faults if not text.startswith("acknowledged")]
-    broken = [text for text in write_faults if text.startswith("acknowledged")]
-    outage = next((measure.outage for measure in measures if measure.probe == judged), None)
-    verdict, reasons = _decide(outage, budget, doubts, [*broken, *checks.broken], split, checks)
+    lost = [text for text in write_faults if text.startswith("acknowledged")]
+    doubts = [*found.doubts, *(text for text in write_faults if text not in lost)]
+    broken = [*lost, *found.checks.broken]
+    verdict, reasons = _decide(found.outage(judged), budget, doubts, broken, found.split, found.checks)
     return RunVerdict(
         run=run,
         scenario=scenario,
         verdict=verdict,
         reasons=reasons,
-        notes=tuple(notes),
+        notes=tuple(found.notes),
         budget=budget,
         judged=judged,
-        measures=measures,
+        measures=found.measures,
         writes=writes,
         target=target.text("target") if target else header.text("target"),
         machines=target.texts("machines") if target else (),
         holder_before=_holders(history, "before"),
         holder_after=_holders(history, "recovered"),
         healthy_again=_healthy_again(history),
-        timeline=timeline,
-        timeline_seconds=span,
-        figures=figures,
+        timeline=found.timeline,
+        timeline_seconds=found.span,
+        figures=found.figures,
         limits=limits,
         begun=history.records[0].wall,
         seconds=history.records[-1].t - history.records[0].t,

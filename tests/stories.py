@@ -43,40 +43,40 @@ def attempts(probe: str, begin: float, end: float, drop: tuple[float, float], in
     return found
 
 
+HEADER: dict[str, JsonValue] = {
+    "schema": 1,
+    "lab": "demo",
+    "provider": "lxc",
+    "scenario": "holder-powered-off",
+    "fault": "powered-off",
+    "target": "vip-holder",
+    "probes": ["etcd-read", "etcd-write", "floating-ip-arp"],
+    "judged": "etcd-read",
+    "budget_ms": 700,
+    "limits": {"moves": 1},
+    "expects_bite": True,
+    "one_holder": True,
+    "watchers": ["lb1", "lb2"],
+    "macs": MACS,
+    "ha": "pacemaker",
+    "profile": "default",
+    "fencing": True,
+    "third_vote": True,
+    "machines": 4,
+    "probe_interval_ms": 20,
+    "probe_timeout_ms": 900,
+    "software": {"rackbox": "0.2.0"},
+    "cpus": 2,
+    "facts": {"box": "20260101.1", "kernel": "6.1", "cgroups": "v2"},
+}
+
+
 def full_story(
     outage: float = 0.4, split: float = 0.0, number: int = 1, group: str = "20260101T120000", **header: JsonValue
 ) -> History:
     """lb1 loses its power; lb2 notices after 0.25 s and serves after ``outage``. With ``split`` seconds in which lb1
     holds the address all the same (its power goes that much later)."""
-    first: dict[str, JsonValue] = {
-        "schema": 1,
-        "lab": "demo",
-        "provider": "lxc",
-        "group": group,
-        "number": number,
-        "scenario": "holder-powered-off",
-        "fault": "powered-off",
-        "target": "vip-holder",
-        "probes": ["etcd-read", "etcd-write", "floating-ip-arp"],
-        "judged": "etcd-read",
-        "budget_ms": 700,
-        "limits": {"moves": 1},
-        "expects_bite": True,
-        "one_holder": True,
-        "watchers": ["lb1", "lb2"],
-        "macs": MACS,
-        "ha": "pacemaker",
-        "profile": "default",
-        "fencing": True,
-        "third_vote": True,
-        "machines": 4,
-        "probe_interval_ms": 20,
-        "probe_timeout_ms": 900,
-        "software": {"rackbox": "0.2.0"},
-        "cpus": 2,
-        "facts": {"box": "20260101.1", "kernel": "6.1", "cgroups": "v2"},
-        **header,
-    }
+    first: dict[str, JsonValue] = {**HEADER, "number": number, "group": group, **header}
     took = INJECTED + 0.9 * outage
     gone = took + split if split else INJECTED + 0.1
     drop = (INJECTED + 0.01, INJECTED + outage)

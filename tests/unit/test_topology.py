@@ -136,7 +136,7 @@ def test_clients_stand_with_the_balancers_or_where_they_are_told() -> None:
 
 
 def test_two_machines_with_one_mac_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rackbox.topology.mac_address", lambda lab, machine, network: mac_address(lab, "x", network))
+    monkeypatch.setattr("rackbox.planner.mac_address", lambda lab, machine, network: mac_address(lab, "x", network))
     with pytest.raises(ConfigError, match="name: must be another name: gateway and lb1 get the same MAC"):
         planned()
 
