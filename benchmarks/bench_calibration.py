@@ -23,7 +23,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from tests.calibration.rig import KINDS, Rig, Trial  # noqa: E402 - found only once the path is set
+from tests.calibration.rig import KINDS, SHORTEST, Rig, Trial  # noqa: E402 - found only once the path is set
 
 
 def load_trials(out: Path) -> list[Trial]:
@@ -38,7 +38,8 @@ def measure(kind: str, drops: list[int], trials: int, out: Path, lock: threading
         while missing := [
             drop
             for drop in drops
-            if sum(t.kind == kind and t.drop == drop and not t.starved for t in load_trials(out)) < trials
+            if drop / 1000 >= SHORTEST.get(kind, 0.0)
+            and sum(t.kind == kind and t.drop == drop and not t.starved for t in load_trials(out)) < trials
         ]:
             for drop in missing:
                 trial = rig.try_drop(kind, drop / 1000)

@@ -27,6 +27,8 @@ RUN_LIMIT = 120.0
 
 FIRST = ("haproxy-killed", "haproxy-hung", "holder-powered-off", "holder-frozen", "planned-switchover")
 OTHERS = ("standby-powered-off", "master-powered-off", "balancers-cut-off", "etcd-leader-powered-off")
+PARTED = ("holder-powered-off", "holder-frozen", "balancers-cut-off")
+"""What the two safeguards of a pair against split brain take, and what they are for."""
 COMPARED = ("haproxy-killed", "haproxy-hung", "holder-powered-off", "holder-frozen", "balancers-cut-off")
 
 
@@ -47,7 +49,10 @@ def plan_series(name: str) -> list[Series]:
     if name == "goals":
         ours = ["pacemaker", "keepalived"]
         rows = [(scenario, 20) for scenario in FIRST] + [(scenario, 5) for scenario in OTHERS]
-        return [Series(f"config/comparison/{lab}.yaml", *row) for lab in ours for row in rows]
+        safeguards = [("vote-alone", name, 5) for name in PARTED] + [("two-node", name, 20) for name in PARTED[:1]]
+        safeguards += [("two-node", name, 5) for name in PARTED[1:]]
+        series = [(lab, *row) for lab in ours for row in rows] + safeguards
+        return [Series(f"config/comparison/{lab}.yaml", scenario, repeat) for lab, scenario, repeat in series]
     if name == "comparison":
         labs = ("reference-pacemaker", "comparison/pacemaker", "reference-keepalived", "comparison/keepalived")
         return [Series(f"config/{lab}.yaml", scenario, 5) for lab in labs for scenario in COMPARED]

@@ -2,23 +2,28 @@
 
 A probe's attempts start on a fixed schedule, whether or not earlier ones have been answered (open loop), so that a
 slow system is not asked less often. An attempt is *good* if it was answered, and answered right, within the probe's
-timeout. An outage window runs from the start of a not-good attempt to the start of the next good one.
+timeout. An outage window runs from the start of a not-good attempt to when somebody is known to have served again.
 
 A *stalled* attempt is as bad: one that was answered only after the outage, because a kernel on the way kept it (Linux
-queues packets while it resolves an address anew, arp(7)), and not because somebody served it.
-Without that, the same outage would be long or short by the luck of the client's ARP table. So a window is a run of
-attempts that failed or stalled, if one of them failed or if the run is longer than a stall.
+queues packets while it resolves an address anew, arp(7)), and not because somebody served it. Without that, the same
+outage would be long or short by the luck of the client's ARP table. So a window is a run of attempts that failed or
+stalled, if one of them failed or if the window is longer than a stall.
+
+A good attempt shows that it was served within the last *flight* of it, the time that an attempt normally takes: one
+that began late in an outage, waited for less than a stall and was answered is no proof that somebody was there when it
+began. So a window ends at the first of the good attempts' ``end - flight``, or at such an attempt's start if that is
+later.
 
 Resolution: the true window begins somewhere between the last good and the first failed attempt, and ends between the
-last failed and the next good one, so a reported length is right within ± the gap between attempts at its edges, plus
-the time for which an attempt is normally under way (one that started just before the fault fails too).
+last failed one and the next that was served, so a reported length is right within ± the gap between attempts at its
+edges, plus the time for which an attempt is normally under way (one that started just before the fault fails too).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from rackbox.history import Attempt
@@ -27,13 +32,14 @@ SLOW_SECONDS = 0.1
 BASELINE_SECONDS = 1.0
 STARVED_INTERVALS = 5
 STALL_FACTOR = 3
-"""An answer that took so many times longer than the slow ones of the calm before (p95), and longer than
-``SLOW_SECONDS``, was a stall."""
+STALL_INTERVALS = 2.5
+"""An answer that took ``STALL_FACTOR`` times longer than the slow ones of the calm before (p95), and longer than that
+many intervals, was a stall. A wait that is shorter cannot be told from a busy computer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A run of attempts that failed or stalled. ``end`` is None when no good attempt followed; ``last`` is the start of
+    """A run of attempts that failed or stalled. ``end`` is None when nobody served any more; ``last`` is the start of
     the last attempt in it, so ``seconds`` is then a lower bound. ``failed`` counts those that failed. ``gap`` is the
     wider of the two gaps at its edges."""
 
@@ -56,8 +62,10 @@ class Window:
 class Outage:
     """What one probe measured from the injection on.
 
-    ``main`` is the longest window, ``later`` those that began after it ended (a second outage). ``disturbed`` is the
-    whole span in which requests failed *or* were slow. ``resolution`` is the ± of ``seconds``. All in seconds.
+    ``main`` is the longest window that began before ``healed``, when the fault was taken back: what comes after has
+    another cause, such as a machine that boots. ``later`` are those that began after it (a second outage); ``longest``
+    is the longest of all. ``disturbed`` is the whole span in which requests failed *or* were slow. ``resolution`` is
+    the ± of ``seconds``. All in seconds.
     """
 
     windows: tuple[Window, ...]
@@ -66,27 +74,40 @@ class Outage:
     slow: int
     disturbed: float
     resolution: float
+    healed: float = math.inf
 
     @property
     def main(self) -> Window | None:
-        return max(self.windows, key=lambda window: (window.seconds, -window.start), default=None)
+        early = [window for window in self.windows if window.start < self.healed]
+        return max(early, key=lambda window: (window.seconds, -window.start), default=None)
 
     @property
     def later(self) -> tuple[Window, ...]:
         main = self.main
-        return () if main is None else tuple(window for window in self.windows if window.start > main.start)
+        return self.windows if main is None else tuple(window for window in self.windows if window.start > main.start)
 
     @property
     def seconds(self) -> float:
         return self.main.seconds if self.main else 0.0
 
     @property
+    def longest(self) -> float:
+        return max((window.seconds for window in self.windows), default=0.0)
+
+    @property
     def recovered(self) -> bool:
         return all(window.closed for window in self.windows)
 
 
-def measure_outage(attempts: Sequence[Attempt], injected: float, interval: float, slow: float = SLOW_SECONDS) -> Outage:
-    """Measure from ``injected`` on. ``attempts`` are one probe's, sorted by start; ``interval`` is its schedule's step.
+def measure_outage(
+    attempts: Sequence[Attempt],
+    injected: float,
+    interval: float,
+    slow: float = SLOW_SECONDS,
+    healed: float = math.inf,
+) -> Outage:
+    """Measure from ``injected`` on. ``attempts`` are one probe's, sorted by start; ``interval`` is its schedule's step;
+    ``healed`` is when healing began.
 
     An attempt under way at the injection counts: a request that the fault cut off is one that the client lost.
     """
@@ -94,44 +115,66 @@ def measure_outage(attempts: Sequence[Attempt], injected: float, interval: float
     touched = attempts[first:]
     before = attempts[first - 1] if first else None
     flight = percentile([a.seconds for a in baseline(attempts, injected) if a.good], 95) or 0.0
-    windows = tuple(find_windows(touched, before, interval, max(slow, STALL_FACTOR * flight)))
-    main = max(windows, key=lambda window: window.seconds, default=None)
-    gap = main.gap if main else max(_gaps(touched), default=interval)
-    return Outage(
+    stall = max(STALL_INTERVALS * interval, STALL_FACTOR * flight)
+    windows = tuple(find_windows(touched, before, interval, stall, flight))
+    outage = Outage(
         windows=windows,
         attempts=len(touched),
         failed=sum(not attempt.good for attempt in touched),
         slow=sum(attempt.good and attempt.seconds > slow for attempt in touched),
         disturbed=_disturbed(touched, slow),
-        resolution=max(gap, interval) + flight,
+        resolution=0.0,
+        healed=healed,
     )
+    gap = outage.main.gap if outage.main else max(_gaps(touched), default=interval)
+    return replace(outage, resolution=max(gap, interval) + flight)
 
 
 def find_windows(
-    attempts: Sequence[Attempt], before: Attempt | None, interval: float, stall: float = math.inf
+    attempts: Sequence[Attempt],
+    before: Attempt | None,
+    interval: float,
+    stall: float = math.inf,
+    flight: float = math.inf,
 ) -> Iterable[Window]:
     """The runs of attempts that failed or took longer than ``stall``. ``before`` is the attempt ahead of the first, for
-    the gap at that edge."""
+    the gap at that edge; ``flight`` is what an attempt takes when all is well (by default, no end is ever put off)."""
     bad = [not attempt.good or attempt.seconds > stall for attempt in attempts]
-    previous = before
     index = 0
     while index < len(attempts):
         if not bad[index]:
-            previous = attempts[index]
+            before = attempts[index]
             index += 1
             continue
         first = attempts[index]
-        after = next((i for i in range(index, len(attempts)) if not bad[i]), len(attempts))
+        after, end = _find_end(attempts, bad, index, flight)
         last = attempts[after - 1]
-        end = attempts[after].start if after < len(attempts) else None
-        opening = first.start - previous.start if previous else interval
-        closing = end - last.start if end is not None else interval
+        opening = first.start - before.start if before else interval
+        closing = attempts[after].start - last.start if after < len(attempts) else interval
         failed = sum(not attempt.good for attempt in attempts[index:after])
         window = Window(first.start, end, last.start, failed, max(opening, closing))
         if failed or window.seconds > stall:
             yield window
-        previous = last
+        before = last
         index = after
+
+
+def _find_end(attempts: Sequence[Attempt], bad: Sequence[bool], index: int, flight: float) -> tuple[int, float | None]:
+    """Of the window that begins at ``index``: the attempt after its last bad one, and when it ended."""
+    while True:
+        after = next((i for i in range(index, len(attempts)) if not bad[i]), len(attempts))
+        if after == len(attempts):
+            return after, None
+        end = max(attempts[after].start, attempts[after].end - flight)
+        again = after + 1
+        while again < len(attempts) and attempts[again].start < end:
+            if bad[again]:
+                break
+            end = min(end, max(attempts[again].start, attempts[again].end - flight))
+            again += 1
+        else:
+            return after, end
+        index = again
 
 
 def baseline(attempts: Sequence[Attempt], injected: float, seconds: float = BASELINE_SECONDS) -> list[Attempt]:

@@ -7,6 +7,7 @@ the history is damaged, the lab did not come back to exactly one holder. It neve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -250,27 +251,32 @@ def _decide(
     if doubts or outage is None:
         return "unknown", (*doubts, *checks.unclear, *split) or ("nothing was measured",)
     over = list(checks.over)
-    if outage.seconds > budget:
+    longest = outage.longest
+    if longest > budget:
         end = "" if outage.recovered else " at least: it was never good again"
+        when = "" if longest == outage.seconds else "after healing began: "
         # A figure that is over by less than it is rounded by is told to the tenth.
-        places = 1 if f"{outage.seconds * 1000:.0f}" == f"{budget * 1000:.0f}" else 0
-        over.insert(0, f"outage {outage.seconds * 1000:.{places}f} ms{end}; budget {budget * 1000:.0f} ms")
+        places = 1 if f"{longest * 1000:.0f}" == f"{budget * 1000:.0f}" else 0
+        over.insert(0, f"{when}outage {longest * 1000:.{places}f} ms{end}; budget {budget * 1000:.0f} ms")
     if over:
         return "over budget", (*over, *split)
     unclear = [*checks.unclear, *split]
     if not outage.recovered:
         unclear.insert(0, "never good again, but the probe ended before the budget did")
-    elif outage.seconds + outage.resolution > budget:
-        figure = f"{outage.seconds * 1000:.0f} ± {outage.resolution * 1000:.0f} ms"
+    elif longest + outage.resolution > budget:
+        figure = f"{longest * 1000:.0f} ± {outage.resolution * 1000:.0f} ms"
         unclear.insert(0, f"the outage of {figure} cannot be told from the budget of {budget * 1000:.0f} ms")
     return ("unknown", tuple(unclear)) if unclear else ("held", ())
 
 
 def _measure(history: History, header: Record, injected: float) -> tuple[ProbeMeasure, ...]:
+    heal = history.last("heal-start")
+    healed = heal.t if heal else math.inf
     found: list[ProbeMeasure] = []
     for probe in header.texts("probes"):
         interval = read_interval(history, probe)
-        found.append(ProbeMeasure(probe, interval, measure_outage(history.attempts(probe), injected, interval)))
+        outage = measure_outage(history.attempts(probe), injected, interval, healed=healed)
+        found.append(ProbeMeasure(probe, interval, outage))
     return tuple(found)
 
 

@@ -4,8 +4,9 @@
 
 Makes credentials in DIRECTORY, prints the door's port, then reads lines ``KIND SECONDS`` and prints, when the door is
 open again, the monotonic times at which it was shut and opened. KIND is ``swallow`` (whatever arrives while it is shut
-is dropped, and its connection never answers again, as with a machine that lost power) or ``refuse`` (connections are
-reset, as by a machine that lives but has nobody listening).
+is dropped, and its connection never answers again, as with a machine that lost power), ``refuse`` (connections are
+reset, as by a machine that lives but has nobody listening) or ``hold`` (whatever arrives goes on when it is open again,
+as with a kernel that keeps packets until it knows the address anew).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rackbox.probes.runner import raise_priority
@@ -30,6 +32,7 @@ class Door:
         self._port = port
         self._kind = ""
         self._inside: set[_Client] = set()
+        self._held: list[Callable[[], None]] = []
 
     async def open(self) -> int:
         server = await asyncio.get_running_loop().create_server(lambda: _Client(self), "127.0.0.1", 0, backlog=512)
@@ -46,7 +49,13 @@ class Door:
         await asyncio.sleep(seconds)
         end = time.monotonic()
         self._kind = ""
+        held, self._held = self._held, []
+        for go_on in held:
+            go_on()
         return begin, end
+
+    def hold(self, go_on: Callable[[], None]) -> None:
+        self._held.append(go_on)
 
     @property
     def kind(self) -> str:
@@ -94,7 +103,9 @@ class _Client(asyncio.Protocol):
             self.server.write(self._early)
 
     def data_received(self, data: bytes) -> None:
-        if self.passes():
+        if self._door.kind == "hold":
+            self._door.hold(lambda: self.data_received(data))
+        elif self.passes():
             if self.server is None:
                 self._early += data
             else:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rackbox.history import ATTEMPT, Attempt, as_attempt
-from rackbox.outage import BASELINE_SECONDS, find_starvation, measure_outage
+from rackbox.outage import BASELINE_SECONDS, STALL_INTERVALS, find_starvation, measure_outage
 from rackbox.paths import PROJECT
 from rackbox.probes import ProbeSettings
 from rackbox.probes.endpoints import EtcdEndpoint
@@ -20,7 +20,9 @@ from tests.etcd_double import NAME
 
 INTERVAL = 0.02
 TIMEOUT = 0.9
-KINDS = ("swallow", "refuse")
+KINDS = ("swallow", "refuse", "hold")
+SHORTEST = {"hold": 2 * STALL_INTERVALS * INTERVAL}
+"""Seconds: a shorter drop of that kind may be no outage at all, since nothing fails and nobody waits for long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,37 @@ def test_requests_that_stall_are_an_outage_without_failures() -> None:
     assert outage.disturbed == pytest.approx(0.2)
 
 
+@settings(max_examples=300)
+@given(
+    phase=st.floats(0, INTERVAL),
+    length=st.floats(0.07, 0.85),
+    flight=st.floats(0.001, 0.012),
+)
+def test_requests_kept_until_somebody_is_there_show_the_whole_outage(
+    phase: float, length: float, flight: float
+) -> None:
+    """Nothing fails: each request that begins in the outage is answered at its end, the last after no long wait."""
+    begin, end = 1.0, 1.0 + length
+    attempts = [
+        Attempt("p", seq, start, start, (end if begin <= start < end else start) + flight, "ok")
+        for seq, start in enumerate(schedule(0.0, 3.0, phase))
+    ]
+    outage = measure_outage(attempts, begin, INTERVAL)
+    assert outage.failed == 0
+    assert len(outage.windows) == 1
+    assert abs(outage.seconds - length) <= outage.resolution
+
+
+def test_a_stall_after_healing_began_is_not_the_faults_outage() -> None:
+    attempts = attempts_at(schedule(0.0, 6.0), [(1.0, 1.2), (4.0, 4.5)])
+    outage = measure_outage(attempts, 0.9, INTERVAL, healed=3.0)
+    assert outage.seconds == pytest.approx(0.2, abs=INTERVAL)
+    assert outage.longest == pytest.approx(0.5, abs=INTERVAL)
+    assert [round(window.start) for window in outage.later] == [4]
+    only_after = measure_outage(attempts, 2.0, INTERVAL, healed=3.0)
+    assert (only_after.main, only_after.seconds, len(only_after.later)) == (None, 0.0, 1)
+
+
 def test_a_slow_request_here_and_there_is_no_outage() -> None:
     attempts = [
         Attempt("p", n, n * 0.02, n * 0.02, n * 0.02 + (0.3 if n % 3 == 0 and n > 10 else 0.001), "ok")
