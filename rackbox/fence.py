@@ -85,26 +85,29 @@ class FenceServer:
         lab = self._lab
         node = lab.topology.node(name)
         if action == "status":
-            running = await asyncio.to_thread(lab.provider.running, lab.topology, lab.paths)
+            async with self._busy[name]:  # what has been cut is off only once it has been tidied up
+                running = await asyncio.to_thread(lab.provider.running, lab.topology, lab.paths)
             return "on" if name in running else "off"
         async with self._busy[name]:
             if action == "on":
                 await self._power_on(name)
                 return "on"
-            await asyncio.to_thread(lab.provider.power_off, lab.topology, node)
-        if action == "reboot":
-            task = asyncio.create_task(self._come_back(name))
-            self._later.add(task)
-            task.add_done_callback(self._later.discard)
+            await asyncio.to_thread(lab.provider.cut_power, lab.topology, node)
+        task = asyncio.create_task(self._settle(name, comes_back=action == "reboot"))
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
         return "off"
 
-    async def _come_back(self, name: str) -> None:
-        await asyncio.sleep(REBOOT_PAUSE)
+    async def _settle(self, name: str, *, comes_back: bool) -> None:
+        """What need not be waited for by a cluster that only wants to know that the machine is dead."""
         async with self._busy[name]:
             try:
-                await self._power_on(name)
+                await asyncio.to_thread(self._lab.provider.power_off, self._lab.topology, self._lab.topology.node(name))
+                if comes_back:
+                    await asyncio.sleep(REBOOT_PAUSE)
+                    await self._power_on(name)
             except LabError as error:
-                _say(f"{name}: power could not be put back: {error.message}")
+                _say(f"{name}: power could not be {'put back' if comes_back else 'cut'}: {error.message}")
 
     async def _power_on(self, name: str) -> None:
         lab = self._lab

@@ -96,7 +96,12 @@ class Provider(Protocol):
         ...
 
     def power_off(self, topology: Topology, node: Node) -> None:
-        """Links cut first, then killed: nothing says goodbye."""
+        """Links cut first, then killed: nothing says goodbye. It can be powered on again afterwards."""
+        ...
+
+    def cut_power(self, topology: Topology, node: Node) -> None:
+        """The same, but returns as soon as nothing of the machine runs any more: what is left to tidy up, such as its
+        network devices, may take a moment yet (``power_off`` waits for it)."""
         ...
 
     def power_on(self, topology: Topology, node: Node) -> None: ...

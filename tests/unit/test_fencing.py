@@ -35,9 +35,13 @@ class Provider:
     broken: bool = False
     off: set[str] = field(default_factory=set)
 
-    def power_off(self, topology: Topology, node: Node) -> None:
+    def cut_power(self, topology: Topology, node: Node) -> None:
         if self.broken:
             raise CommandFailed("the hypervisor does not answer")
+        self.off.add(node.name)
+        self.acts.append(f"cut {node.name}")
+
+    def power_off(self, topology: Topology, node: Node) -> None:
         self.off.add(node.name)
         self.acts.append(f"off {node.name}")
 
@@ -116,7 +120,7 @@ def _at_home(topology: Topology) -> Topology:
 
 def test_off_is_answered_when_it_is_off(switch: Switch) -> None:
     answer = switch.ask("POST", "lb2/off")
-    assert (answer.status_code, answer.text, switch.provider.acts) == (200, "off\n", ["off lb2"])
+    assert (answer.status_code, answer.text, switch.provider.acts[0]) == (200, "off\n", "cut lb2")
     assert switch.ask("GET", "lb2/status").text == "off\n"
     assert switch.ask("POST", "lb2/on").text == "on\n"
     assert switch.ask("GET", "lb2/status").text == "on\n"
@@ -125,7 +129,7 @@ def test_off_is_answered_when_it_is_off(switch: Switch) -> None:
 def test_reboot_puts_the_power_back(switch: Switch) -> None:
     assert switch.ask("POST", "lb2/reboot").text == "off\n"
     switch.wait_for("on lb2")
-    assert switch.provider.acts == ["off lb2", "on lb2"]
+    assert switch.provider.acts == ["cut lb2", "off lb2", "on lb2"]
 
 
 def test_a_pulled_plug_stays_pulled(switch: Switch) -> None:
@@ -134,7 +138,7 @@ def test_a_pulled_plug_stays_pulled(switch: Switch) -> None:
     mark.touch()
     assert switch.ask("POST", "lb2/reboot").text == "off\n"
     time.sleep(0.6)
-    assert switch.provider.acts == ["off lb2"]
+    assert switch.provider.acts == ["cut lb2", "off lb2"]
     plug_in(switch.paths, "lb2")
     assert not is_unplugged(switch.paths, "lb2")
 
