@@ -22,8 +22,9 @@ EXTREME = {"corosync.token": 100, "keepalived.advert": 10, "keepalived.down_time
 
 class Corosync(Section):
     # Corosync's own 1 s token (3 s since 3.0) is for data centres; on one computer a packet takes microseconds and
-    # only a busy scheduler delays it. Every ms here is a ms of every power cut's outage.
-    token: Annotated[int, duration_between("100ms", "60s")] = key("200ms", "Silence after which a node counts as lost.")
+    # only a busy scheduler delays it. Every ms here is a ms of every power cut's outage. A lost token is sent again
+    # after token / 4.2, at the earliest after 30 ms: from 127 ms on it takes five losses in a row to lose a member.
+    token: Annotated[int, duration_between("100ms", "60s")] = key("150ms", "Silence after which a node counts as lost.")
     # corosync.conf(5): with two nodes, consensus may be below token as long as it is above join.
     consensus: Annotated[int, duration_between("60ms", "60s")] = key(
         "60ms", "Longest wait for agreement on who is left."

@@ -176,11 +176,11 @@ class LxcProvider:
             config.write_text(clean)
 
     def power_off(self, topology: Topology, node: Node) -> None:
-        script = f"{_cut(node)}\nlxc-stop --kill --name {node.name} || [ $? -eq 2 ]"
+        script = f"{_cut(topology, node)}\nlxc-stop --kill --name {node.name} || [ $? -eq 2 ]"
         run(enter_argv(_place(topology), ["bash", "-euc", script]), timeout=30)
 
     def cut_power(self, topology: Topology, node: Node) -> None:
-        run(enter_argv(_place(topology), ["bash", "-euc", _cut(node)]), timeout=30)
+        run(enter_argv(_place(topology), ["bash", "-euc", _cut(topology, node)]), timeout=30)
 
     def power_on(self, topology: Topology, node: Node) -> None:
         if self._state(topology, node) == "STOPPED":
@@ -219,24 +219,31 @@ class LxcProvider:
         return {"provider": "lxc", "lxc": version, "kernel": platform.release(), "cgroups": host_view()}
 
 
-def _cut(node: Node) -> str:
+def _cut(topology: Topology, node: Node) -> str:
     """Bash: cut a machine's links and kill it; ends once it is dead.
 
-    The links first: the kernel that survives a container would say goodbye (FIN, RST) for its processes. The first
-    process of a pid namespace ends only after all others in it (pid_namespaces(7)), frozen or not, so that one is
-    killed and watched: a tenth of the time that `lxc-stop --kill` takes until it has tidied up, too.
+    The links first: the kernel that survives a container would say goodbye (FIN, RST) for its processes. Its first
+    process ends only after all others (pid_namespaces(7)), frozen or not, so that one is watched. ``cgroup.kill``
+    (Linux 5.14) ends all of them at once: a third of the time that one takes to end the others, and an eighth of what
+    `lxc-stop --kill` takes until it has tidied up, too.
     """
     ports = " ".join(port_name(node, number) for number in range(len(node.nics)))
     return f"""\
 for port in {ports}; do
     [ ! -e /sys/class/net/$port ] || echo "link set dev $port down nomaster"
-done | ip -batch -
+done | ip -force -batch - 2>/dev/null || true
+for port in {ports}; do
+    if read -r flags 2>/dev/null </sys/class/net/$port/flags && ((flags & 1)); then exit 1; fi
+done
 init=$(lxc-info --name {node.name} --pid --no-humanize || true)
-if [[ $init =~ ^[1-9][0-9]*$ ]] && kill -KILL $init 2>/dev/null; then
-    for _ in {{1..500}}; do
+if [[ $init =~ ^[1-9][0-9]*$ ]]; then
+    cgroup=/sys/fs/cgroup/{_cgroup(topology)}/{node.name}/lxc.payload.{node.name}
+    {{ echo 1 >"$cgroup/cgroup.kill"; }} 2>/dev/null || kill -KILL "$init" 2>/dev/null || true
+    for left in {{1000..0}}; do
         read -r _ _ state _ 2>/dev/null </proc/$init/stat || break
         [ "$state" != Z ] || break
-        sleep 0.01
+        [ $left -gt 0 ] || exit 1
+        sleep 0.005
     done
 fi"""
 

@@ -54,7 +54,7 @@ def test_schema_describes_every_key() -> None:
 
 def test_schema_has_defaults_as_a_user_would_write_them() -> None:
     definitions = json_schema()["$defs"]
-    assert definitions["Corosync"]["properties"]["token"]["default"] == "200ms"
+    assert definitions["Corosync"]["properties"]["token"]["default"] == "150ms"
     assert "null" not in json.dumps(
         [part.get("default") for part in definitions["RoleNodes"]["properties"].values() if "default" in part]
     )
