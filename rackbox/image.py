@@ -87,9 +87,6 @@ def check_request(os_name: str, provider: str) -> str:
     return provider
 
 
-_check_request = check_request
-
-
 def _rebuild(
     home: Home, os_name: str, provider: str, console: Console, *, if_changed: bool, gate: bool
 ) -> RebuildResult:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from rackbox.budgets import BUDGETS_MS
 from rackbox.builders import builder
 from rackbox.catalogue import BoxVersion, find_version, list_versions, read_json, roll_back
 from rackbox.changes import SECURITY, compare_manifests
@@ -23,6 +24,8 @@ from rackbox.show import write_json
 from rackbox.tools import find_user_home
 
 SCHEMA = 1
+_OUTAGE = "_ms"
+"""What the gate's figures of a scenario's outage end with."""
 _STYLES = {"current": "green", "failed": "red", "candidate": "yellow", "withdrawn": "dim"}
 
 
@@ -33,12 +36,13 @@ def list_command(os_name: str, provider: str, as_json: bool) -> int:
     if as_json:
         write_json({"schema": SCHEMA, "os": os_name, "provider": provider, "versions": rows}, None)
     else:
-        _print_list(rows, os_name, provider, open_console())
+        print_list(rows, os_name, provider, open_console())
     return EXIT_OK
 
 
 def describe(versions: Sequence[BoxVersion], users: Mapping[str, Sequence[str]], now: datetime) -> list[dict[str, Any]]:
-    """One row a version. ``changes`` counts what differs from the last good one before it, null for the first."""
+    """One row a version. ``changes`` counts what differs from the last good one before it, null for the first;
+    ``figures`` are what the gate measured of it, if it was put to one."""
     rows: list[dict[str, Any]] = []
     before: dict[str, Any] | None = None
     for item in versions:
@@ -56,6 +60,7 @@ def describe(versions: Sequence[BoxVersion], users: Mapping[str, Sequence[str]],
                 "changes": len(lines) if lines is not None else None,
                 "security": sum(line.endswith(SECURITY) for line in lines) if lines is not None else None,
                 "labs": list(users.get(item.version, ())),
+                "figures": read_json(item.logs / "gate.json").get("figures") or {},
                 "box": str(item.box.path),
             }
         )
@@ -102,20 +107,32 @@ def prune_command(os_name: str, provider: str, keep: int, dry_run: bool) -> int:
     return EXIT_OK
 
 
-def _print_list(rows: Sequence[Mapping[str, Any]], os_name: str, provider: str, console: Console) -> None:
+def print_list(rows: Sequence[Mapping[str, Any]], os_name: str, provider: str, console: Console) -> None:
+    """What ``describe`` found, with a column for each scenario that a gate measured."""
     if not rows:
         console.print(f"no box of {os_name} for {provider} yet: `./lab image` builds one")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("version", "state", "age", "size", "changes", "labs"):
-        table.add_column(column, justify="right" if column in ("age", "size", "changes") else "left", overflow="fold")
+    measured = [f"{name}{_OUTAGE}" for name in BUDGETS_MS if any(f"{name}{_OUTAGE}" in row["figures"] for row in rows)]
+    for column in (
+        "version",
+        "state",
+        "age",
+        "size",
+        "changes",
+        *(name.removesuffix(_OUTAGE) for name in measured),
+        "labs",
+    ):
+        table.add_column(column, justify="left" if column in ("version", "state", "labs") else "right", overflow="fold")
     for row in rows:
         changes = "" if row["changes"] is None else str(row["changes"])
         if row["security"]:
             changes += f" ({row['security']} security)"
         style = _STYLES.get(row["state"], "")
         state = f"[{style}]{row['state']}[/]" if style else row["state"]
-        table.add_row(row["version"], state, _age(row["age_s"]), _mib(row["size"]), changes, ", ".join(row["labs"]))
+        outages = [f"{row['figures'][name]:.0f} ms" if name in row["figures"] else "" for name in measured]
+        cells = [row["version"], state, _age(row["age_s"]), _mib(row["size"]), changes, *outages]
+        table.add_row(*cells, ", ".join(row["labs"]))
     console.print(table)
     for row in rows:
         if row["reason"]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from rackbox import box as box_module
 from rackbox.box import Box, box_path, catalogue_path, current_box, list_boxes, metadata_of, promote_box, sha256_of
@@ -15,7 +17,7 @@ from rackbox.catalogue import find_version, list_versions, mark_version, roll_ba
 from rackbox.errors import LabError
 from rackbox.paths import Home
 from rackbox.prune import _mounted_lowers, choose_staying, find_users, prune
-from rackbox.shelf import describe
+from rackbox.shelf import describe, print_list
 from rackbox.state import LabState, save_state
 
 OS = "debian-13"
@@ -135,11 +137,21 @@ def test_what_the_list_says(home: Home) -> None:
     make(home, 1, packages={"haproxy": "1", "jq": "1"})
     make(home, 2, "failed", packages={"haproxy": "9"})
     make(home, 3, packages={"haproxy": "2", "jq": "1"})
+    gate = list_versions(home, OS, "lxc")[2].logs
+    gate.mkdir()
+    (gate / "gate.json").write_text('{"ok": true, "figures": {"haproxy-killed_ms": 120.4, "boot_s": 21.0}}')
     rows = describe(list_versions(home, OS, "lxc"), {"20260101.1": ("small",)}, datetime(2026, 1, 4, tzinfo=UTC))
     assert [row["changes"] for row in rows] == [None, 2, 1], "each against the last good one before it"
     assert [row["labs"] for row in rows] == [["small"], [], []]
     assert rows[1]["reason"].startswith("smoke:")
     assert rows[2]["age_s"] == 86400
+    assert [row["figures"].get("haproxy-killed_ms") for row in rows] == [None, None, 120.4]
+    printed = StringIO()
+    print_list(rows, OS, "lxc", Console(file=printed, width=120))
+    head, *lines = printed.getvalue().splitlines()
+    assert "haproxy-killed" in head
+    assert "boot" not in head
+    assert ["120 ms" in line for line in lines[:3]] == [False, False, True]
 
 
 # --- pruning
