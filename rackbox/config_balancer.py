@@ -39,13 +39,16 @@ class Corosync(Section):
 
 
 class Pacemaker(Section):
-    """What closes the pair against split brain."""
+    """What closes the pair against split brain, and what makes it fast."""
 
     third_vote: Annotated[bool, FLAG] = key(
         True, "A quorum device: corosync-qnetd on the gateway has the third vote. false: two_node, no third vote."
     )
     fencing: Annotated[bool, FLAG] = key(
         True, "A lost balancer is switched off, through the provider, before its floating IP is taken."
+    )
+    cut_waits: Annotated[bool, FLAG] = key(
+        True, "Two of Pacemaker's own waits are cut short when a balancer is lost (provision/lb/cut-waits.c)."
     )
 
 
@@ -125,7 +128,7 @@ class LoadBalancerConfig(Section):
         "default", "default: fast, without false alarms on a busy computer. extreme: faster, with less margin."
     )
     corosync: Corosync = key({}, "Pacemaker's messages: how fast a lost balancer is noticed.")
-    pacemaker: Pacemaker = key({}, "Pacemaker's safeguards against two holders.")
+    pacemaker: Pacemaker = key({}, "Pacemaker's safeguards against two holders, and its waits.")
     keepalived: Keepalived = key({}, "keepalived's settings, for `ha: keepalived`.")
     haproxy: HaproxyConfig = key({}, "Where HAProxy runs, and who looks after it.")
     arp_refresh: Annotated[bool, FLAG] = key(

@@ -32,9 +32,9 @@ def plan_json(topology: Topology, capabilities: Sequence[Capability] = ()) -> di
     - ``machines``: list of {name, fqdn, role, index, cpus, memory_mib, address, nics: [{network, mac, address (with
       /length), dhcp, default_route}], volumes: [{name, mount, size_mib}]}
     - ``load_balancer``: null or {ha, floating_ip (with /length), network, fqdn, token_ms, consensus_ms, monitor_ms,
-      stats_port, profile, join_ms, knet_ping, third_vote, fencing, haproxy: {runs_on, restart, watch_ms}, arp_refresh,
-      keepalived: {advert_ms, down_timer_adverts, check, script_interval_ms, script_weight, script_fall, script_rise,
-      priorities, preempt}}
+      stats_port, profile, join_ms, knet_ping, third_vote, fencing, cut_waits, haproxy: {runs_on, restart, watch_ms},
+      arp_refresh, keepalived: {advert_ms, down_timer_adverts, check, script_interval_ms, script_weight, script_fall,
+      script_rise, priorities, preempt}}
     - ``services``: list of {name, fqdn, port, host_port, backends: [{name, address, port}], check: {type, path,
       interval_ms, fast_interval_ms, fall, rise}, connect_timeout_ms, stream_timeout_ms}
     - ``gluster``: null or {volume, mount}
@@ -151,6 +151,7 @@ def _balancer_json(balancer: LoadBalancer | None) -> dict[str, Any] | None:
         "knet_ping": balancer.knet_ping,
         "third_vote": balancer.third_vote,
         "fencing": balancer.fencing,
+        "cut_waits": balancer.cut_waits,
         "haproxy": {
             "runs_on": balancer.haproxy_on,
             "restart": balancer.haproxy_restart,

@@ -153,6 +153,7 @@ def _plan_balancer(config: Config, placement: Placement) -> LoadBalancer | None:
         knet_ping=balancer.corosync.knet_ping,
         third_vote=balancer.pacemaker.third_vote,
         fencing=balancer.pacemaker.fencing,
+        cut_waits=balancer.pacemaker.cut_waits,
         monitor_ms=balancer.monitor,
         stats_port=balancer.stats_port,
         haproxy_on=balancer.haproxy.runs_on,

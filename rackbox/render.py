@@ -92,6 +92,7 @@ def render_env(topology: Topology, node: Node) -> dict[str, str]:
         "HEALTH_PORT": str(HEALTH_PORT) if node.role == "lb" else "",
         "HA": balancer.ha if balancer and node.role == "lb" else "",
         "HAPROXY_ON": balancer.haproxy_on if balancer and node.role == "lb" else "",
+        "CUT_WAITS": "yes" if balancer and node.role == "lb" and balancer.cut_waits else "",
         "WATCH_HAPROXY": "yes" if balancer and node.role == "lb" and balancer.watches_haproxy else "",
         "QUORUM_HOST": _quorum_host(topology) if node.role in ("gateway", "lb") else "",
         "FENCE_URL": _fence_url(topology) if node.role == "lb" else "",

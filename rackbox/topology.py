@@ -175,6 +175,7 @@ class LoadBalancer:
     knet_ping: str
     third_vote: bool
     fencing: bool
+    cut_waits: bool
     monitor_ms: int
     stats_port: int
     haproxy_on: str

@@ -10,6 +10,7 @@ packages = {
   gateway = ["corosync-qnetd", "dnsmasq"]
   lb = [
     "corosync", "corosync-qdevice", "haproxy", "keepalived", "pacemaker", "pacemaker-cli-utils", "resource-agents",
+    "tcc",
   ]
   master  = ["etcd-client", "etcd-server"]
   worker  = ["containerd", "glusterfs-client", "runc"]

@@ -15,6 +15,17 @@ corosync=/etc/corosync/corosync.conf
 certificate=/etc/rackbox/quorum/own.pem
 live=$RACKBOX_ROOT/var/lib/pacemaker/cib/cib.xml
 
+# A library to preload into Pacemaker's daemons; a box from before there was a compiler in it does without.
+compile_cut_waits() {
+  local state=$RACKBOX_ROOT/var/lib/rackbox source=${0%/*}/cut-waits.c
+  if [[ $state/cut-waits.so -nt $source ]] || ! command -v tcc >/dev/null; then
+    return
+  fi
+  tcc -shared -nostdlib -o "$state/cut-waits.so.part" "$source"
+  mv "$state/cut-waits.so.part" "$state/cut-waits.so"
+  echo 'LD_PRELOAD=/var/lib/rackbox/cut-waits.so' >"$state/cut-waits.env"
+}
+
 if [[ ! -e $live ]]; then
   install --owner=hacluster --group=haclient --mode=0600 "$RACKBOX_ROOT$wanted" "$live"
   remember_file "$wanted"
@@ -32,17 +43,16 @@ if systemctl is-active --quiet corosync.service && file_changed "$corosync"; the
   # Everything that Corosync carries goes down and comes back with it.
   systemctl stop pacemaker.service corosync-qdevice.service corosync.service
 fi
-waker=rackbox-wake-controller.service
-reload_units pacemaker.service corosync-qdevice.service "$waker"
+if [[ -n $RACKBOX_CUT_WAITS ]]; then
+  compile_cut_waits
+fi
+reload_units pacemaker.service corosync-qdevice.service
 if ! systemctl is-active --quiet pacemaker.service; then
   systemctl start corosync.service
   if [[ -n $RACKBOX_QUORUM_HOST ]]; then
     systemctl start --no-block corosync-qdevice.service # it waits for the gateway by itself
   fi
   systemctl start pacemaker.service
-fi
-if [[ -e $RACKBOX_ROOT/etc/systemd/system/$waker ]] && ! systemctl is-active --quiet "$waker"; then
-  systemctl start "$waker"
 fi
 remember_file "$corosync"
 

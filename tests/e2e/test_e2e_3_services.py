@@ -80,3 +80,35 @@ def test_ssh_passes_arguments_and_exit_code_through(lab: LabUnderTest) -> None:
     lab.cli("ssh", "worker1", "--", "sh", "-c", "exit 42", code=42)
     unknown = lab.cli("ssh", "wroker1", "--", "true", code=3)
     assert "did you mean worker1?" in unknown.stderr
+
+
+@pytest.mark.timeout(30, func_only=True)
+def test_pacemakers_daemons_wait_no_longer_than_they_must(lab: LabUnderTest) -> None:
+    """The library that is preloaded into them, as compiled on the balancer, in front of a Corosync that refuses."""
+    mapped = lab.on_each(lab.names("lb"), "sudo grep --files-with-matches cut-waits /proc/[0-9]*/maps | wc --lines")
+    daemons = lab.on_each(lab.names("lb"), "pgrep --count '^pacemaker'")
+    assert all(int(mapped[name]) >= int(daemons[name]) >= 7 for name in mapped), (mapped, daemons)
+    script = r"""
+cd "$(mktemp -d)"
+cat >refusing.c <<'C'
+int asked;
+int cpg_mcast_joined(unsigned long long handle, int guarantee, const void *parts, unsigned int refusals)
+{
+    return ++asked <= (int) refusals ? 6 : 1;
+}
+int count(void) { return asked; }
+C
+tcc -shared -nostdlib -o refusing.so refusing.c
+cat >ask.py <<'PY'
+import ctypes, sys, time
+library, begun = ctypes.CDLL(None), time.monotonic()
+print(library.cpg_mcast_joined(ctypes.c_ulonglong(0), 0, None, int(sys.argv[1])), library.count())
+library.sleep(2)
+print(time.monotonic() - begun < 1.5)
+PY
+export LD_PRELOAD=/var/lib/rackbox/cut-waits.so:$PWD/refusing.so
+python3 ask.py 5
+(exec -a pacemaker-controld python3 ask.py 1000)
+"""
+    said = lab.run(lab.names("lb")[0], script).stdout.splitlines()
+    assert said == ["1 6", "False", "6 101", "True"], "five refusals are outlasted, a hundred are not; one sleep is cut"

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,7 +12,6 @@ import pytest
 from rackbox.paths import PROJECT
 
 AGENT = PROJECT / "provision/lb/files/usr/sbin/fence_rackbox"
-WAKER = PROJECT / "provision/lb/wake-controller"
 FAKE_CURL = """#!/usr/bin/env bash
 printf '%s\\n' "$*" >>"$ROOT/asked"
 case $* in
@@ -95,31 +90,3 @@ def test_an_unknown_action_asks_nobody(root: Path) -> None:
     assert result.returncode == 1
     assert "must be on, off, reboot" in result.stderr
     assert asked(root) == ""
-
-
-@contextmanager
-def waker(tmp_path: Path, pid: int) -> Iterator[None]:
-    """The service, looking after a controller of that pid."""
-    pidof = tmp_path / "pidof"
-    pidof.write_text(f"#!/bin/sh\n[ -e /proc/{pid} ] && echo {pid}\n")
-    pidof.chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    with subprocess.Popen(["bash", WAKER, "0.01"], env=environment, stdin=subprocess.DEVNULL) as process:
-        try:
-            yield
-            assert process.poll() is None, "it must go on whatever becomes of the controller"
-        finally:
-            process.kill()
-
-
-def test_a_sleep_is_ended(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "30"]) as sleeper, waker(tmp_path, sleeper.pid):
-        assert sleeper.wait(10) == -signal.SIGUSR2
-        time.sleep(0.1)
-
-
-def test_a_controller_that_works_is_left_alone(tmp_path: Path) -> None:
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as reader, waker(tmp_path, reader.pid):
-        time.sleep(1)
-        assert reader.poll() is None
-        reader.kill()

@@ -229,7 +229,6 @@ def asked_of_systemd(guest: FakeGuest) -> list[str]:
                 "systemctl start corosync.service",
                 "systemctl start --no-block corosync-qdevice.service",
                 "systemctl start pacemaker.service",
-                "systemctl start rackbox-wake-controller.service",
             ],
         ),
         (
