@@ -15,7 +15,8 @@ corosync=/etc/corosync/corosync.conf
 certificate=/etc/rackbox/quorum/own.pem
 live=$RACKBOX_ROOT/var/lib/pacemaker/cib/cib.xml
 
-# A library to preload into Pacemaker's daemons; a box from before there was a compiler in it does without.
+# A library to preload into Pacemaker's daemons; a box from before there was a compiler in it does without. tcc is small,
+# and leaves the daemons' stacks executable: outside of a lab, take a compiler that does not.
 compile_cut_waits() {
   local state=$RACKBOX_ROOT/var/lib/rackbox source=${0%/*}/cut-waits.c
   if [[ $state/cut-waits.so -nt $source ]] || ! command -v tcc >/dev/null; then

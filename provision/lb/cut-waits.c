@@ -9,7 +9,7 @@
  *
  * 2. The controller of the DC that loses a peer asks for the cluster's state, finds its own updates of it still under
  *    way, calls sleep(1) and asks again (do_pe_invoke_callback in daemons/controld/controld_schedulerd.c). Here that
- *    takes 20 ms; it asks again as often as it must.
+ *    takes 30 ms; it asks again as often as it must.
  *
  * No headers: tcc comes without the C library's.
  */
@@ -30,7 +30,7 @@ extern char *program_invocation_short_name;
 #define CS_ERR_TRY_AGAIN 6
 
 static const struct interval millisecond = {0, 1000000};
-static const struct interval moment = {0, 20000000};
+static const struct interval moment = {0, 30000000};
 
 int cpg_mcast_joined(cpg_handle_t handle, int guarantee, const struct iovec *parts, unsigned int count)
 {
