@@ -6,13 +6,10 @@ timeout. An outage window runs from the start of a not-good attempt to when some
 
 A *stalled* attempt is as bad: one that was answered only after the outage, because a kernel on the way kept it (Linux
 queues packets while it resolves an address anew, arp(7)), and not because somebody served it. Without that, the same
-outage would be long or short by the luck of the client's ARP table. So a window is a run of attempts that failed or
-stalled, if one of them failed or if the window is longer than a stall.
-
-A good attempt shows that it was served within the last *flight* of it, the time that an attempt normally takes: one
-that began late in an outage, waited for less than a stall and was answered is no proof that somebody was there when it
-began. So a window ends at the first of the good attempts' ``end - flight``, or at such an attempt's start if that is
-later.
+outage would be long or short by the luck of the client's ARP table. An answer shows that somebody served within the
+last *flight* of it, the time that an attempt normally takes. So an attempt stalled if it waited, and if nobody else was
+answered meanwhile either: where answers keep coming in, the service is slow and not away. A window is a run of attempts
+that failed or stalled, if one of them failed or if the window is longer than a stall, and ends when somebody served.
 
 Resolution: the true window begins somewhere between the last good and the first failed attempt, and ends between the
 last failed one and the next that was served, so a reported length is right within ± the gap between attempts at its
@@ -22,7 +19,8 @@ edges, plus the time for which an attempt is normally under way (one that starte
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -137,9 +135,17 @@ def find_windows(
     stall: float = math.inf,
     flight: float = math.inf,
 ) -> Iterable[Window]:
-    """The runs of attempts that failed or took longer than ``stall``. ``before`` is the attempt ahead of the first, for
-    the gap at that edge; ``flight`` is what an attempt takes when all is well (by default, no end is ever put off)."""
-    bad = [not attempt.good or attempt.seconds > stall for attempt in attempts]
+    """The runs of attempts that failed, or waited longer than ``stall`` with nobody served meanwhile. ``before`` is the
+    attempt ahead of the first, for the gap at that edge; ``flight`` is what an attempt takes when all is well (by
+    default, an answer proves nothing but that its attempt was good)."""
+    ends = sorted(attempt.end for attempt in attempts if attempt.good)
+
+    def served(start: float) -> float:
+        """When somebody was served first after ``start``, as far as answers show it."""
+        index = bisect_right(ends, start + flight)
+        return ends[index] - flight if index < len(ends) else -math.inf
+
+    bad = [not a.good or (a.seconds > stall and served(a.start) - a.start > stall) for a in attempts]
     index = 0
     while index < len(attempts):
         if not bad[index]:
@@ -147,7 +153,7 @@ def find_windows(
             index += 1
             continue
         first = attempts[index]
-        after, end = _find_end(attempts, bad, index, flight)
+        after, end = _find_end(attempts, bad, index, served)
         last = attempts[after - 1]
         opening = first.start - before.start if before else interval
         closing = attempts[after].start - last.start if after < len(attempts) else interval
@@ -159,20 +165,17 @@ def find_windows(
         index = after
 
 
-def _find_end(attempts: Sequence[Attempt], bad: Sequence[bool], index: int, flight: float) -> tuple[int, float | None]:
+def _find_end(
+    attempts: Sequence[Attempt], bad: Sequence[bool], index: int, served: Callable[[float], float]
+) -> tuple[int, float | None]:
     """Of the window that begins at ``index``: the attempt after its last bad one, and when it ended."""
     while True:
         after = next((i for i in range(index, len(attempts)) if not bad[i]), len(attempts))
         if after == len(attempts):
             return after, None
-        end = max(attempts[after].start, attempts[after].end - flight)
-        again = after + 1
-        while again < len(attempts) and attempts[again].start < end:
-            if bad[again]:
-                break
-            end = min(end, max(attempts[again].start, attempts[again].end - flight))
-            again += 1
-        else:
+        end = max(attempts[after].start, served(attempts[after - 1].start))
+        again = next((i for i in range(after, len(attempts)) if bad[i] or attempts[i].start >= end), None)
+        if again is None or not bad[again] or attempts[again].start >= end:
             return after, end
         index = again
 

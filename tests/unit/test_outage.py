@@ -143,6 +143,17 @@ def test_requests_kept_until_somebody_is_there_show_the_whole_outage(
     assert abs(outage.seconds - length) <= outage.resolution
 
 
+def test_a_slow_service_that_answers_all_the_time_is_no_outage() -> None:
+    attempts = [
+        Attempt("p", n, n * 0.02, n * 0.02, n * 0.02 + (0.4 if 50 <= n < 150 else 0.005), "ok") for n in range(200)
+    ]
+    outage = measure_outage(attempts, 0.9, INTERVAL)
+    assert outage.slow == 100
+    # Only its beginning: nobody is answered until the first of the slow ones is.
+    assert outage.seconds == pytest.approx(0.4, abs=outage.resolution)
+    assert len(outage.windows) == 1
+
+
 def test_a_stall_after_healing_began_is_not_the_faults_outage() -> None:
     attempts = attempts_at(schedule(0.0, 6.0), [(1.0, 1.2), (4.0, 4.5)])
     outage = measure_outage(attempts, 0.9, INTERVAL, healed=3.0)
