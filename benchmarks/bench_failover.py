@@ -1,6 +1,6 @@
 """Measures failovers of whole labs, one after the other, and prints the table that the README shows.
 
-    .venv/bin/python benchmarks/bench_failover.py [--plan goals|comparison|traps|catalogue] [--lab FILE] [--out F]
+    .venv/bin/python benchmarks/bench_failover.py [--plan goals|comparison|traps|catalogue] [--lab FILE] [--repeat N] [--out F]
 
 A plan is a list of labs, each with scenarios and repeats. A lab is brought up, its scenarios are played by
 `./lab failover-test`, and it is taken down. Each scenario's figures are appended to ``--out`` as one JSON line; a line
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +107,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure failovers of whole labs.")
     parser.add_argument("--plan", choices=("goals", "comparison", "traps", "catalogue"), default="comparison")
     parser.add_argument("--lab", help="only this lab of the plan")
+    parser.add_argument("--repeat", type=int, help="so often, in place of what the plan says")
     parser.add_argument("--out", type=Path, default=Path("failover.jsonl"))
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     done = {row["series"] for row in rows}
     wanted = [series for series in plan_series(options.plan) if options.lab in (None, series.lab)]
+    if options.repeat:
+        wanted = [replace(series, repeat=options.repeat) for series in wanted]
     for lab in dict.fromkeys(series.lab for series in wanted):
         missing = [series for series in wanted if series.lab == lab and series.key not in done]
         if not missing:
