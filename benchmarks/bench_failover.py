@@ -1,6 +1,7 @@
 """Measures failovers of whole labs, one after the other, and prints the table that the README shows.
 
-    .venv/bin/python benchmarks/bench_failover.py [--plan goals|comparison|traps|catalogue] [--lab FILE] [--repeat N] [--out F]
+    .venv/bin/python benchmarks/bench_failover.py [--plan goals|comparison|traps|catalogue] [--out results.jsonl]
+                                                  [--lab FILE] [--repeat N]
 
 A plan is a list of labs, each with scenarios and repeats. A lab is brought up, its scenarios are played by
 `./lab failover-test`, and it is taken down. Each scenario's figures are appended to ``--out`` as one JSON line; a line
