@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
+from rackbox.errors import LabError
 from rackbox.faults.base import Evidence, Fault, Site
 from rackbox.faults.firewall import LIST, REMOVE, drop_addresses, drop_links, other_balancers
+from rackbox.fencing import needs_fencing
 from rackbox.machine import Machine
 from rackbox.topology import Node, Topology
 
@@ -18,6 +20,9 @@ done
 wait
 """
 _PATIENCE_SECONDS = 0.3
+# Seen of a machine that the fault was put into and that is not there any more, by its management network either, which
+# no fault touches.
+_GONE = "does not answer any more"
 
 
 def _peers(topology: Topology, node: Node) -> tuple[IPv4Address, ...]:
@@ -59,13 +64,19 @@ class CutOff(Fault):
         self.mend_inside(site, REMOVE)
 
     def evidence(self, site: Site) -> Evidence:
-        """Per machine the addresses of those concerned that answer; with a table of ours in place, none may."""
+        """Per machine the addresses of those concerned that answer; with a table of ours in place, none may. A machine
+        may have been switched off by its cluster meanwhile, because of this very fault."""
         topology, whom = site.lab.topology, self._whom or _gateway
 
         def look(machine: Machine) -> str:
             addresses = " ".join(map(str, whom(topology, machine.node)))
             script = _REACH.format(addresses=addresses, patience=_PATIENCE_SECONDS)
-            said = machine.run(f"# evidence {self.name}\n{LIST}\n{script}").stdout.split()
+            try:
+                said = machine.run(f"# evidence {self.name}\n{LIST}\n{script}").stdout.split()
+            except LabError:
+                if not needs_fencing(topology):
+                    raise
+                return _GONE
             return f"tables: {said[0]}; answer: {' '.join(sorted(said[1:])) or 'none'}"
 
         return site.each(look)
@@ -74,10 +85,13 @@ class CutOff(Fault):
         return bool(before) and all(
             str(seen).startswith("tables: 0;")
             and not str(seen).endswith(" none")
-            and str(after.get(name)).endswith("; answer: none")
-            and not str(after.get(name)).startswith("tables: 0;")
+            and (after.get(name) == _GONE or _is_cut(str(after.get(name))))
             for name, seen in before.items()
         )
+
+
+def _is_cut(seen: str) -> bool:
+    return seen.endswith("; answer: none") and not seen.startswith("tables: 0;")
 
 
 CUT_OFFS = (

@@ -13,7 +13,8 @@ SCENARIO = Scenario(
     target="balancers",
     probes=(*SERVICE, "etcd-keepalive", "etcd-watch"),
     limits={"second_outage_ms": 500},
-    fenced_limits={"double_holder_ms": 0, "second_outage_ms": 100},
+    # The one that was switched off boots again, on the same computer: that alone stalls requests for a tenth of a second.
+    fenced_limits={"double_holder_ms": 0, "second_outage_ms": 250},
     settle=3.0,
     one_holder=False,
 )

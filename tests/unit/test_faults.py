@@ -123,6 +123,8 @@ BITES = [
     ("rebooted", {"lb1": ""}, {"lb1": "99"}, False),
     ("cut-off", {"lb1": "tables: 0; answer: 10.0.0.1"}, {"lb1": "tables: 2; answer: none"}, True),
     ("cut-off", {"lb1": "tables: 0; answer: 10.0.0.1"}, {"lb1": "tables: 2; answer: 10.0.0.1"}, False),
+    ("cut-off", {"lb1": "tables: 0; answer: 10.0.0.1"}, {"lb1": "does not answer any more"}, True),
+    ("cut-off", {"lb1": "does not answer any more"}, {"lb1": "does not answer any more"}, False),
     ("cut-off", {"lb1": "tables: 0; answer: 10.0.0.1"}, {"lb1": "tables: 0; answer: none"}, False),
     ("cut-off", {"lb1": "tables: 0; answer: none"}, {"lb1": "tables: 2; answer: none"}, False),
     ("cut-off", {"lb1": "tables: 2; answer: none"}, {"lb1": "tables: 2; answer: none"}, False),
