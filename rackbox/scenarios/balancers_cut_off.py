@@ -13,7 +13,7 @@ SCENARIO = Scenario(
     target="balancers",
     probes=(*SERVICE, "etcd-keepalive", "etcd-watch"),
     limits={"second_outage_ms": 500},
-    # The one that was switched off boots again, on the same computer: that alone stalls requests for a tenth of a second.
+    # The one that was switched off boots again, on the same computer, and that stalls requests for a tenth of a second.
     fenced_limits={"double_holder_ms": 0, "second_outage_ms": 250},
     settle=3.0,
     one_holder=False,

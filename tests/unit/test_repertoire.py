@@ -112,7 +112,7 @@ def test_limits_are_more_where_the_cluster_fences() -> None:
     scenario, topology = SCENARIOS["balancers-cut-off"], with_stack("pacemaker")
     assert topology.load_balancer is not None
     for fencing, limits in (
-        (True, {"double_holder_ms": 0, "second_outage_ms": 100}),
+        (True, {"double_holder_ms": 0, "second_outage_ms": 250}),
         (False, {"second_outage_ms": 500}),
     ):
         balancer = replace(topology.load_balancer, fencing=fencing)
