@@ -8,8 +8,6 @@ import pytest
 
 from tests.e2e.labs import LabUnderTest
 
-pytestmark = pytest.mark.life
-
 # Loose, as all budgets here: this computer may be busy. What is promised is measured on a quiet one.
 FAILED_PART = 0.2
 

@@ -1,7 +1,7 @@
 """The life of a box: Vagrant installs from the catalogue, a look costs seconds, the gate refuses what is broken.
 
-The current box is the one that the labs before this were made of. A quarter of an hour, so only when asked for:
-./lab test --e2e -- -m life tests/e2e/test_e2e_9_boxes.py
+The current box is the one that the labs before this were made of. What boots a whole gate's lab takes minutes, and runs
+only when asked for: ./lab test --e2e -- -m life tests/e2e/test_e2e_9_boxes.py
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from tests.e2e.boxes import HARMS, Harm, derive_box, make_archive
 from tests.e2e.conftest import BUDGETS
 from tests.e2e.labs import environment, program_argv
 
-pytestmark = [pytest.mark.e2e, pytest.mark.life, pytest.mark.timeout(900, func_only=True)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900, func_only=True)]
+SLOW = ("balancer", "volume")
+"""Harms that are seen only late in the gate."""
 
 OS = "debian-13"
 LOOK_SECONDS = 15.0
@@ -119,7 +121,9 @@ def test_stock_vagrant_installs_it_and_sees_the_next_version_as_an_update(shelf:
     assert "Latest: 20990101.1" in said
 
 
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize(
+    "harm", [pytest.param(harm, marks=[pytest.mark.life] if harm in SLOW else []) for harm in HARMS]
+)
 def test_the_gate_refuses_a_broken_box(
     shelf: Shelf, harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +153,7 @@ def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OTHER_LAB, str(tmp_path / "gate.yaml"))
 
 
+@pytest.mark.life
 @pytest.mark.usefixtures("patient")
 def test_the_gate_lets_a_box_through_that_is_well(
     shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -164,6 +169,7 @@ def test_the_gate_lets_a_box_through_that_is_well(
     assert {"haproxy-killed_ms", "holder-powered-off_ms", "gate_s"} <= result.figures.keys()
 
 
+@pytest.mark.life
 @pytest.mark.usefixtures("patient")
 def test_a_package_that_is_bumped_is_detected_built_proven_and_promoted(
     shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
