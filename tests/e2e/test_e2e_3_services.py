@@ -108,8 +108,8 @@ library.sleep(2)
 print(time.monotonic() - begun < 1.5)
 PY
 export LD_PRELOAD=/var/lib/rackbox/cut-waits.so:$PWD/refusing.so
-python3 ask.py 5
-(exec -a pacemaker-controld python3 ask.py 1000 1000 0)
+/usr/bin/python3 ask.py 5
+(exec -a pacemaker-controld /usr/bin/python3 ask.py 1000 1000 0)
 """
     said = lab.run(lab.names("lb")[0], script).stdout.splitlines()
     assert said[:2] == ["1 6", "False"], "five refusals are outlasted"
