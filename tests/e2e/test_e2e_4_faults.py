@@ -29,7 +29,10 @@ ALWAYS = (
     "haproxy-killed",
     "haproxy-hung",
     "holder-powered-off",
+    "holder-frozen",
+    "balancers-cut-off",
     "planned-switchover",
+    "etcd-leader-powered-off",
 )
 INTERRUPTED = (
     ("holder-frozen", "injected"),
