@@ -1,3 +1,3 @@
 """rackbox: a highly available bare-metal data centre on one computer, broken on purpose and measured."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
