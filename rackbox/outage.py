@@ -30,7 +30,7 @@ SLOW_SECONDS = 0.1
 BASELINE_SECONDS = 1.0
 STARVED_INTERVALS = 5
 STALL_FACTOR = 3
-STALL_INTERVALS = 2.5
+STALL_INTERVALS = 3.5
 """An answer that took ``STALL_FACTOR`` times longer than the slow ones of the calm before (p95), and longer than that
 many intervals, was a stall. A wait that is shorter cannot be told from a busy computer."""
 

@@ -125,7 +125,7 @@ def test_requests_that_stall_are_an_outage_without_failures() -> None:
 @settings(max_examples=300)
 @given(
     phase=st.floats(0, INTERVAL),
-    length=st.floats(0.07, 0.85),
+    length=st.floats(0.1, 0.85),
     flight=st.floats(0.001, 0.012),
 )
 def test_requests_kept_until_somebody_is_there_show_the_whole_outage(
