@@ -71,6 +71,18 @@ HEADER: dict[str, JsonValue] = {
 }
 
 
+def _log(took: float) -> tuple[Record, ...]:
+    """What the machines say of it."""
+    return (
+        line(INJECTED + 0.19, "lb2", "corosync", "[TOTEM ] Token has not been received in 187 ms", True),
+        line(INJECTED + 0.25, "lb2", "corosync", "[TOTEM ] A processor failed, forming new configuration", True),
+        line(INJECTED + 0.31, "lb2", "pacemaker", "notice: Node lb1 state is now lost", True),
+        line(INJECTED + 0.33, "lb2", "pacemaker", "notice: Requesting fencing (reboot) of node <lb1> & co", True),
+        line(took, "lb2", "pacemaker", "notice: Result of start operation for floating-ip on lb2: OK"),
+        line(INJECTED + 0.3, "gateway", "corosync-qnetd", "Client lb1 disconnected", True),
+    )
+
+
 def full_story(
     outage: float = 0.4, split: float = 0.0, number: int = 1, group: str = "20260101T120000", **header: JsonValue
 ) -> History:
@@ -118,12 +130,7 @@ def full_story(
             record(105.4, "audit", phase="healed", problems=[]),
             record(106.0, "probe-audit", "probe:etcd-write", acknowledged=76, stored=76, lost=[], twice=[]),
             record(106.1, "probe-end", "probe:etcd-read"),
-            line(INJECTED + 0.19, "lb2", "corosync", "[TOTEM ] Token has not been received in 187 ms", True),
-            line(INJECTED + 0.25, "lb2", "corosync", "[TOTEM ] A processor failed, forming new configuration", True),
-            line(INJECTED + 0.31, "lb2", "pacemaker", "notice: Node lb1 state is now lost", True),
-            line(INJECTED + 0.33, "lb2", "pacemaker", "notice: Requesting fencing (reboot) of node <lb1> & co", True),
-            line(took, "lb2", "pacemaker", "notice: Result of start operation for floating-ip on lb2: OK"),
-            line(INJECTED + 0.3, "gateway", "corosync-qnetd", "Client lb1 disconnected", True),
+            *_log(took),
             record(106.9, "run-end"),
         )
     )
