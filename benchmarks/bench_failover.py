@@ -120,9 +120,9 @@ def main() -> None:
         missing = [series for series in wanted if series.lab == lab and series.key not in done]
         if not missing:
             continue
-        if lab_task("up", "--lab", lab, limit=BOOT_LIMIT) != 0:
-            raise SystemExit(f"{lab}: does not come up")
         try:
+            if lab_task("up", "--lab", lab, limit=BOOT_LIMIT) != 0:
+                raise SystemExit(f"{lab}: does not come up")
             for series in missing:
                 found = measure(series)
                 rows += found

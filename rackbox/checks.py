@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # are there already.
 PORTS_TAKEN = {22: "sshd", 53: "systemd-resolved", 2224: "pcsd", 3121: "pacemaker_remoted"}
 MANAGEMENT_PREFIX_MAX = 20
+KNET_AUTO_TOKEN_MS = 400
+"""libknet refuses a ping's timeout below 200 ms, its timers' resolution; Corosync's own is half of the token (libknet's
+links.c, Corosync's totemknet.c; seen: exit status 8)."""
 
 
 def check_config(config: Config) -> list[Problem]:
@@ -173,6 +176,13 @@ def _load_balancer(config: Config) -> Found:
     if balancer.corosync.join >= balancer.corosync.consensus:  # corosync.conf(5)
         consensus, join = format_duration(balancer.corosync.consensus), format_duration(balancer.corosync.join)
         yield ("load_balancer", "corosync", "join"), f"must be below consensus ({consensus}); got {join}"
+    token = config.balancer_ms("corosync", "token")
+    if balancer.ha == "pacemaker" and balancer.corosync.knet_ping == "auto" and token < KNET_AUTO_TOKEN_MS:
+        text = (
+            f"must be tuned where the token ({format_duration(token)}) is below {format_duration(KNET_AUTO_TOKEN_MS)}: "
+            "knet refuses to wait half of it for its ping, and Corosync does not start; got auto"
+        )
+        yield ("load_balancer", "corosync", "knet_ping"), text
     yield from _keepalived(balancer.keepalived)
 
 

@@ -34,7 +34,7 @@ class Corosync(Section):
     knet_ping: Annotated[Literal["tuned", "auto"], choice("tuned", "auto")] = key(
         "tuned",
         "tuned: the links' own pings are slower than the token. auto: Corosync's own (token / 2), which makes links "
-        "flap when the token is 1 s or less.",
+        "flap when the token is 1 s or less, and is refused below 400 ms.",
     )
 
 

@@ -8,6 +8,7 @@ and logs existed gives the figures that it can give.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from rackbox.holding import WATCH_SOURCE, Answers, Holding, arp_attempts, read_a
 from rackbox.outage import Outage, Window, percentile
 
 LOG_SOURCE = "log:"
+_LINK_DOWN = re.compile(r"link: host: \d+ link: \d+ is down")  # libknet 1.x
 WATCH_RESOLUTION_MS = 5.0
 """The kernel tells a watcher of an address at once; what is left is until the watcher has had its turn on the CPU."""
 STATUS_RESOLUTION_MS = 1000.0
@@ -46,6 +48,9 @@ FIGURES: Mapping[str, Meaning] = {
     "neighbour_ms": Meaning("client's ARP", "from the move until the client's ARP table had the new MAC, and kept it"),
     "second_outage_ms": Meaning("second outage", "the longest outage besides the main one, before healing"),
     "second_outage_healing_ms": Meaning("outage healing", "the same, from the beginning of healing on"),
+    "links_given_up": Meaning(
+        "links given up", "times that the cluster gave up a link between balancers, by its own log"
+    ),
     "redundant_ms": Meaning("redundant", "from the injection until the lab was whole and healthy again"),
 }
 
@@ -98,6 +103,7 @@ def measure_run(history: History, injected: float, judged: str, outage: Outage |
         *_moves(holding, injected),
         _neighbour(history, holding, injected, healed),
         *_second_outages(outage, healed),
+        _links_given_up(history, injected, healed),
         _redundant(history, injected),
     ]
     return tuple(figures)
@@ -255,6 +261,20 @@ def _second_outages(outage: Outage | None, healed: float) -> list[Figure]:
         Figure(name, max((w.seconds for w in windows), default=0.0) * 1000, outage.resolution * 1000)
         for name, windows in zip(names, split, strict=True)
     ]
+
+
+def _links_given_up(history: History, injected: float, healed: float) -> Figure:
+    """Until healing, and by Corosync: keepalived has no links. A link that is given up is no outage, but one that is
+    given up though packets pass is a false alarm."""
+    name = "links_given_up"
+    if not history.events("line") or history.events("log-lost"):
+        return Figure(name, None, detail="no logs")
+    given_up = [
+        record
+        for record in history.events("line")
+        if record.text("unit", "") == "corosync" and _LINK_DOWN.search(record.text("message", ""))
+    ]
+    return Figure(name, sum(injected <= record.number("t_guest") < healed for record in given_up))
 
 
 def _redundant(history: History, injected: float) -> Figure:

@@ -13,7 +13,8 @@ that failed or stalled, if one of them failed or if the window is longer than a 
 
 Resolution: the true window begins somewhere between the last good and the first failed attempt, and ends between the
 last failed one and the next that was served, so a reported length is right within ± the gap between attempts at its
-edges, plus the time for which an attempt is normally under way (one that started just before the fault fails too).
+edges, plus the time for which an attempt is normally under way (one that started just before the fault fails too), or
+was right after the outage, if that is longer: all that was kept may have come at once, and somebody has to work it off.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ many intervals, was a stall. A wait that is shorter cannot be told from a busy c
 class Window:
     """A run of attempts that failed or stalled. ``end`` is None when nobody served any more; ``last`` is the start of
     the last attempt in it, so ``seconds`` is then a lower bound. ``failed`` counts those that failed. ``gap`` is the
-    wider of the two gaps at its edges."""
+    wider of the two gaps at its edges; ``flight`` is how long the first good attempt begun after it took."""
 
     start: float
     end: float | None
     last: float
     failed: int
     gap: float
+    flight: float = 0.0
 
     @property
     def closed(self) -> bool:
@@ -125,7 +127,8 @@ def measure_outage(
         healed=healed,
     )
     gap = outage.main.gap if outage.main else max(_gaps(touched), default=interval)
-    return replace(outage, resolution=max(gap, interval) + flight)
+    fresh = min(outage.main.flight, stall) if outage.main else 0.0
+    return replace(outage, resolution=max(gap, interval) + max(flight, fresh))
 
 
 def find_windows(
@@ -158,7 +161,8 @@ def find_windows(
         opening = first.start - before.start if before else interval
         closing = attempts[after].start - last.start if after < len(attempts) else interval
         failed = sum(not attempt.good for attempt in attempts[index:after])
-        window = Window(first.start, end, last.start, failed, max(opening, closing))
+        fresh = next((a.seconds for a in attempts[after:] if a.good and end is not None and a.start >= end), 0.0)
+        window = Window(first.start, end, last.start, failed, max(opening, closing), fresh)
         if failed or window.seconds > stall:
             yield window
         before = last

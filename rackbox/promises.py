@@ -24,11 +24,14 @@ LIMITS: Mapping[str, tuple[str, ...]] = {
     "moves": ("moves",),
     "neighbour_ms": ("neighbour_ms",),
     "detection_ms": ("detection_ms",),
+    "links_given_up": ("links_given_up",),
     "redundant_ms": ("redundant_ms",),
 }
 """Each limit, and the figures that are held against it: the greatest counts, the first must have been measured."""
 
-SEEN_APART = frozenset({"double_holder_ms", "cuts", "moves", "neighbour_ms", "detection_ms", "redundant_ms"})
+SEEN_APART = frozenset(
+    {"double_holder_ms", "cuts", "moves", "neighbour_ms", "detection_ms", "links_given_up", "redundant_ms"}
+)
 """Not seen by the judged probe, so that a starved probe is no excuse."""
 
 _NOTHING_TO_MEASURE = ("no move", "no outage")

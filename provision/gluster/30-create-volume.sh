@@ -15,8 +15,11 @@ volume_field() {
   gluster --mode=script volume info "$RACKBOX_GLUSTER_VOLUME" 2>/dev/null | sed -n "s/^$1: *//p"
 }
 
-# A client notices a dead server after 5 s (default 42 s), and writes only where a majority of copies is.
-options=(network.ping-timeout 5 cluster.quorum-type auto cluster.server-quorum-type none performance.client-io-threads on)
+# A client writes only where a majority of copies is. It gives up a server whose kernel has not acknowledged what was
+# sent to it for 3 s (TCP_USER_TIMEOUT, tcp(7)), and one that lives but does not answer after 5 to 10 s: Gluster's ping
+# (default 42 s) goes out every ping-timeout and is waited for as long.
+options=(client.tcp-user-timeout 3 network.ping-timeout 5 cluster.quorum-type auto cluster.server-quorum-type none
+  performance.client-io-threads on)
 
 create_volume() {
   # "force": the brick may be a plain directory of the root file system, as it is in a system container.
@@ -25,7 +28,7 @@ create_volume() {
 }
 
 set_options() {
-  [[ $(volume_field network.ping-timeout) == 5 ]] ||
+  [[ $(volume_field client.tcp-user-timeout) == 3 ]] ||
     gluster --mode=script volume set "$RACKBOX_GLUSTER_VOLUME" "${options[@]}"
 }
 

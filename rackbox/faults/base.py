@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from rackbox.errors import LabError
+from rackbox.fencing import needs_fencing
 from rackbox.history import JsonValue
 from rackbox.machine import Lab, Machine
 from rackbox.topology import Role
@@ -26,6 +27,9 @@ T = TypeVar("T")
 LOOK_SECONDS = 5.0
 MEND_SECONDS = 15.0
 MEND_TRIES = 6
+GONE = "does not answer any more"
+"""Evidence of a machine that the fault was put into and that is not there any more, by its management network either,
+which no fault touches."""
 _PAUSE_SECONDS = 0.5
 
 
@@ -103,10 +107,18 @@ class Fault(ABC):
         site.each(lambda machine: machine.run(f"# inject {self.name}\n{script}", timeout=timeout))
 
     def look_inside(self, site: Site, script: str) -> dict[str, str]:
-        """What a script prints on each machine, stripped."""
-        return site.each(
-            lambda machine: machine.run(f"# evidence {self.name}\n{script}", timeout=LOOK_SECONDS).stdout.strip()
-        )
+        """What a script prints on each machine, stripped; ``GONE`` where its cluster may have had it switched off
+        because of this very fault, and it does not answer any more."""
+
+        def look(machine: Machine) -> str:
+            try:
+                return machine.run(f"# evidence {self.name}\n{script}", timeout=LOOK_SECONDS).stdout.strip()
+            except LabError:
+                if self.stacks == ("pacemaker",) and needs_fencing(site.lab.topology):
+                    return GONE
+                raise
+
+        return site.each(look)
 
     def mend_inside(self, site: Site, script: str) -> None:
         """Run a script that mends, wherever there is power. A machine may be booting: its cluster may have had it

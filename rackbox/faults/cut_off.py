@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from rackbox.errors import LabError
-from rackbox.faults.base import Evidence, Fault, Site
+from rackbox.faults.base import GONE, Evidence, Fault, Site
 from rackbox.faults.firewall import LIST, REMOVE, drop_addresses, drop_links, other_balancers
 from rackbox.fencing import needs_fencing
 from rackbox.machine import Machine
@@ -20,9 +20,6 @@ done
 wait
 """
 _PATIENCE_SECONDS = 0.3
-# Seen of a machine that the fault was put into and that is not there any more, by its management network either, which
-# no fault touches.
-_GONE = "does not answer any more"
 
 
 def _peers(topology: Topology, node: Node) -> tuple[IPv4Address, ...]:
@@ -76,7 +73,7 @@ class CutOff(Fault):
             except LabError:
                 if not needs_fencing(topology):
                     raise
-                return _GONE
+                return GONE
             return f"tables: {said[0]}; answer: {' '.join(sorted(said[1:])) or 'none'}"
 
         return site.each(look)
@@ -85,7 +82,7 @@ class CutOff(Fault):
         return bool(before) and all(
             str(seen).startswith("tables: 0;")
             and not str(seen).endswith(" none")
-            and (after.get(name) == _GONE or _is_cut(str(after.get(name))))
+            and (after.get(name) == GONE or _is_cut(str(after.get(name))))
             for name, seen in before.items()
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rackbox.faults.base import Evidence, Fault, Site
+from rackbox.faults.base import GONE, Evidence, Fault, Site
 from rackbox.faults.daemons import Daemon
 
 
@@ -27,4 +27,5 @@ class Killed(Fault):
         return self.look_inside(site, f"systemctl show --property=MainPID --value {self.daemon.unit}")
 
     def bitten(self, before: Evidence, after: Evidence) -> bool:
-        return bool(before) and all(pid not in ("", "0") and after.get(name) != pid for name, pid in before.items())
+        none = ("", "0", GONE)
+        return bool(before) and all(pid not in none and after.get(name) != pid for name, pid in before.items())

@@ -13,6 +13,7 @@ LIMITS = {
     "slow_ms": "the slowest good answer, in milliseconds",
     "double_holder_ms": "how long two machines held the floating IP, in milliseconds",
     "second_outage_ms": "the longest outage after the first one, in milliseconds",
+    "links_given_up": "links between the balancers that the cluster gave up, by its own log",
     "cuts": "streams that were cut",
     "moves": "how often the floating IP moved",
 }

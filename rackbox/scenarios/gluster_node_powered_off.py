@@ -1,5 +1,5 @@
-"""A Gluster server loses power. Clients give it up after network.ping-timeout and go on with the other two; when it is
-back, what it missed is healed."""
+"""A Gluster server loses power. Clients give it up after client.tcp-user-timeout and go on with the other two; when
+it is back, what it missed is healed."""
 
 from __future__ import annotations
 

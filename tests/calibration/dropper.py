@@ -3,7 +3,9 @@
     python -m tests.calibration.dropper DIRECTORY
 
 Makes credentials in DIRECTORY, prints the door's port, then reads lines ``KIND SECONDS`` and prints, when the door is
-open again, the monotonic times at which it was shut and opened. KIND is ``swallow`` (whatever arrives while it is shut
+open again, the monotonic times at which it was shut and at which somebody was served again: when it was opened; after
+``hold`` when the server behind it had the first request, since all that was kept arrives at once and it has to shake
+some forty hands first. KIND is ``swallow`` (whatever arrives while it is shut
 is dropped, and its connection never answers again, as with a machine that lost power), ``refuse`` (connections are
 reset, as by a machine that lives but has nobody listening) or ``hold`` (whatever arrives goes on when it is open again,
 as with a kernel that keeps packets until it knows the address anew).
@@ -152,7 +154,18 @@ async def serve(directory: Path) -> None:
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             kind, seconds = line.split()
             begin, end = await door.shut(kind, float(seconds))
+            if kind == "hold":
+                end = await _first_request(double, end)
             print(begin, end, flush=True)
+
+
+async def _first_request(double: EtcdDouble, since: float) -> float:
+    """When the server had its first request after ``since``; five seconds later if it had none."""
+    while time.monotonic() < since + 5:
+        if times := [when for when, _ in double.requests[-500:] if when >= since]:
+            return times[0]
+        await asyncio.sleep(0.01)
+    return since + 5
 
 
 if __name__ == "__main__":

@@ -187,7 +187,7 @@ def test_only_the_first_gluster_server_makes_the_volume(tmp_path: Path) -> None:
     create = next(line for line in changes if "volume create" in line)
     bricks = " ".join(f"gluster{number}.kube.demo:/srv/brick/shared" for number in (1, 2, 3))
     assert f"volume create shared replica 3 {bricks} force" in create
-    assert any("volume set shared network.ping-timeout 5" in line for line in changes)
+    assert any("volume set shared client.tcp-user-timeout 3 network.ping-timeout 5" in line for line in changes)
 
     second = FakeGuest(tmp_path / "second", "gluster2")
     (second.state / "all-joined").touch()

@@ -129,6 +129,13 @@ KEYS = [
         "load_balancer.corosync.token",
         "must be from 100ms to 60s",
     ),
+    Bad(
+        "automatic ping at a short token",
+        LB + "  corosync: {knet_ping: auto}\n",
+        7,
+        "load_balancer.corosync.knet_ping",
+        "must be tuned where the token (150ms) is below 400ms",
+    ),
     Bad("port of time", LB + "  stats_port: 22:30\n", 7, "load_balancer.stats_port", "from 1 to 65535; got 22:30"),
     Bad("octal port", LB + "  stats_port: 08404\n", 7, "load_balancer.stats_port", "from 1 to 65535; got "),
     Bad(

@@ -55,7 +55,7 @@ def test_each_trap_has_its_bug_and_no_other() -> None:
         names = [name for name in LoadBalancer.__slots__ if getattr(found, name) != getattr(usual, name)]
         bugs[path.stem] = {name: getattr(found, name) for name in names if name not in ("ha", "keepalived")}
     assert bugs == {
-        "knet-ping-automatic": {"knet_ping": "auto"},
+        "knet-ping-automatic": {"knet_ping": "auto", "token_ms": 400, "consensus_ms": 200},
         "no-arp-refresh": {"arp_refresh": False},
         "no-third-vote": {"third_vote": False, "fencing": False},
         "slow-monitor": {"monitor_ms": 20_000, "haproxy_restart": False, "haproxy_watch_ms": 0},

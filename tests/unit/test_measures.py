@@ -41,6 +41,7 @@ def test_a_run_with_everything_has_every_figure() -> None:
     assert (figures["moves"], figures["flaps"], figures["moves_unprompted"]) == (1, 0, 0)
     assert figures["neighbour_ms"] == pytest.approx(20, abs=0.01)
     assert figures["redundant_ms"] == pytest.approx(5200)
+    assert figures["links_given_up"] == 0
     assert figures["slow_ms"] == pytest.approx(120)
     assert figures["cuts"] is None  # no stream was watched
     assert all(f.resolution is None or f.resolution >= 0 for f in run.figures)
@@ -77,6 +78,23 @@ def test_the_first_sign_is_the_detection(more: tuple[Record, ...], after: float,
     detection = next(figure for figure in run.figures if figure.name == "detection_ms")
     assert detection.value == pytest.approx(after)
     assert detection.detail.startswith(by)
+
+
+def test_a_link_that_is_given_up_though_packets_pass_is_a_false_alarm() -> None:
+    down = "[KNET ] link: host: 2 link: 0 is down"
+    history = with_(
+        full_story(0.4, limits={"links_given_up": 0}),
+        line(INJECTED - 0.1, "lb1", "corosync", down, True),
+        line(INJECTED + 0.1, "lb1", "corosync", down, True),
+        line(INJECTED + 0.2, "lb1", "corosync", "[KNET ] link: host: 2 link: 0 is up", False),
+        line(INJECTED + 900, "lb1", "corosync", down, True),
+    )
+    assert judged(history).figure("links_given_up") == 1
+    assert "links given up 1; limit 0" in judged(history).reasons
+    assert judged(full_story(0.4, limits={"links_given_up": 0})).verdict == "held"
+    lost = judged(without(full_story(0.4, limits={"links_given_up": 0}), "line"))
+    assert lost.verdict == "unknown"
+    assert "links given up: not measured (no logs)" in lost.reasons
 
 
 def test_what_the_fault_pulls_is_no_detection() -> None:
