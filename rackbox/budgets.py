@@ -38,6 +38,6 @@ BUDGETS_MS = {
     "etcd-member-killed": 1_000,
     "etcd-member-cut-off": 1_500,
     "etcd-member-hung": 2_500,
-    "gluster-node-powered-off": 9_000,
+    "gluster-node-powered-off": 6_000,
     "gluster-brick-killed": 3_000,
 }
