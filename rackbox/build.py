@@ -1,4 +1,4 @@
-"""Packer's part of a box: asks what a build would install, builds the tree, packs it with its manifest and its SBOM.
+"""Makes a box: asks what a build would install, has Packer build it, packs it with its manifest and its SBOM.
 
 Entry points: ``resolve`` and ``build``. Everything is made in a directory beside the catalogue that is moved into place
 as a whole: what is not complete is never seen. The caller holds the builders' lock.
@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +21,32 @@ from rich.console import Console
 from rackbox import __version__
 from rackbox.box import Box, box_path, sha256_of, sync_directory
 from rackbox.catalogue import MARK, list_versions
-from rackbox.errors import CommandFailed, LabError
+from rackbox.disk import disk_key, make_disk
+from rackbox.errors import LabError
+from rackbox.layout import LAYOUT, load_layout, render_disk
 from rackbox.manifest import Resolved, make_manifest, parse_packages, parse_resolved
-from rackbox.paths import PROJECT, Home
+from rackbox.packer import run_packer
+from rackbox.packing import KINDS, RECIPE, pack
+from rackbox.paths import Home
 from rackbox.run import run
 from rackbox.sbom import make_sbom
 
-RECIPE = PROJECT / "packer"
+ROOTFS = RECIPE / "rootfs"
 BUILD_TIMEOUT = 1800.0
 RESOLVE_TIMEOUT = 300.0
-ROOM_MIB = 3000
-"""Free space that a build needs at its peak: the tree (700 MiB), its archive, the box and the unpacked copy."""
 
 
 def recipe_digest(recipe: Path = RECIPE) -> str:
-    """SHA-256 over every file that a box is made from, with its path and its executable bit."""
+    """SHA-256 over every file that a box is made from, with its path and its executable bit, and over what is rendered
+    for its disk."""
     digest = hashlib.sha256()
     for path in sorted(path for path in recipe.rglob("*") if path.is_file()):
         status = path.stat()
         digest.update(f"{path.relative_to(recipe)}\0{bool(status.st_mode & 0o100)}\0{status.st_size}\0".encode())
         digest.update(path.read_bytes())
+    if (layout := recipe / "disk" / LAYOUT.name).exists():
+        for name, text in sorted(render_disk(load_layout(layout)).items()):
+            digest.update(f"{name}\0{len(text)}\0{text}".encode())
     return digest.hexdigest()
 
 
@@ -60,7 +65,10 @@ def resolve(home: Home, os_name: str, provider: str, work: Path, console: Consol
     started = time.monotonic()
     out = work / "resolved"
     out.mkdir()
-    _packer("resolve", home, os_name, provider, work, out, epoch=0, timeout=RESOLVE_TIMEOUT)
+    log = build_log(home, os_name, provider)
+    log.unlink(missing_ok=True)
+    variables = tree_variables(home, os_name, provider, out, epoch=0)
+    run_packer(ROOTFS, "resolve", variables, work=work, log=log, timeout=RESOLVE_TIMEOUT, var_file=var_file(os_name))
     resolved = parse_resolved((out / "resolved.tsv").read_text(), (out / "sources.txt").read_text())
     dates = datetime.fromtimestamp(resolved.epoch, UTC)
     console.print(
@@ -78,16 +86,19 @@ def build(home: Home, os_name: str, provider: str, resolved: Resolved, work: Pat
     out = work / "out"
     out.mkdir()
     log = build_log(home, os_name, provider)
-    console.print(f"building box rackbox/{os_name} {version} with Packer (about a minute; log: {log})", soft_wrap=True)
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or resolved.epoch)
-    _packer("rootfs", home, os_name, provider, work, out, epoch=epoch, timeout=BUILD_TIMEOUT)
-    console.print(
-        f"[green]✓[/] root file system {_mib(out / 'rootfs.tar.zst')} MiB  {time.monotonic() - started:.0f} s"
-    )
+    console.print(f"building box rackbox/{os_name} {version} with Packer (log: {log})", soft_wrap=True)
+    build_tree = partial(_build_tree, home, os_name, provider, work, log, epoch, console)
+    layout = load_layout() if KINDS[provider].own_kernel else None
+    if layout is None:
+        build_tree(out)
+    else:
+        key = disk_key(recipe_digest(), resolved, epoch)
+        make_disk(home, os_name, key, layout, build_tree, work, out, log, epoch, console)
     packed = work / "box"
     packed.mkdir()
     path = box_path(home.boxes, os_name, provider, version)
-    pack(out, packed / path.name, provider)
+    facts = pack(out, packed / path.name, provider)
     sha256 = sha256_of(packed / path.name)
     header = {
         "os": os_name,
@@ -101,10 +112,11 @@ def build(home: Home, os_name: str, provider: str, resolved: Resolved, work: Pat
         "sha256": sha256,
         "size": (packed / path.name).stat().st_size,
         "rootfs_sha256": sha256_of(out / "rootfs.tar.zst"),
+        **facts,
     }
     packages = parse_packages((out / "packages.tsv").read_text(), resolved.packages)
     tools = (out / "tools.txt").read_text().splitlines()
-    manifest = make_manifest(header, packages.values(), resolved.sources, tools, lvm=None)
+    manifest = make_manifest(header, packages.values(), resolved.sources, tools, lvm=layout.table() if layout else None)
     box = Box(os_name, provider, version, path, sha256)
     entry = {"name": provider, "url": path.as_uri(), "checksum_type": "sha256", "checksum": box.sha256}
     alone = {"name": box.name, "versions": [{"version": version, "providers": [entry]}]}
@@ -122,50 +134,52 @@ def build(home: Home, os_name: str, provider: str, resolved: Resolved, work: Pat
     return box
 
 
-def pack(out: Path, target: Path, provider: str) -> None:
-    """An LXC box: metadata, our lxc-template, and the tree. vagrant-lxc insists on the name rootfs.tar.gz."""
-    metadata = out / "metadata.json"
-    metadata.write_text(json.dumps({"provider": provider, "version": "1.0.0"}))
-    link = out / "rootfs.tar.gz"
-    link.symlink_to("rootfs.tar.zst")
-    with tarfile.open(target, "w") as archive:
-        archive.add(metadata, "metadata.json")
-        archive.add(RECIPE / "box" / provider / "lxc-template", "lxc-template")
-        archive.add(link, "rootfs.tar.gz")
-        archive.add(out / "rootfs.tar.zst", "rootfs.tar.zst")
+def _build_tree(
+    home: Home,
+    os_name: str,
+    provider: str,
+    work: Path,
+    log: Path,
+    epoch: int,
+    console: Console,
+    out: Path,
+    kernel_files: Path | None = None,
+) -> None:
+    """Have Packer build the root file system into ``out``."""
+    started = time.monotonic()
+    variables = tree_variables(home, os_name, provider, out, epoch=epoch) | {"kernel_files": kernel_files or ""}
+    run_packer(ROOTFS, "rootfs", variables, work=work, log=log, timeout=BUILD_TIMEOUT, var_file=var_file(os_name))
+    console.print(
+        f"[green]✓[/] root file system {_mib(out / 'rootfs.tar.zst')} MiB  {time.monotonic() - started:.0f} s"
+    )
+
+
+def tree_variables(home: Home, os_name: str, provider: str, out: Path, *, epoch: int) -> dict[str, object]:
+    """The recipe's variables beside its var file: packer/rootfs/variables.pkr.hcl."""
+    root = apt_root(home, os_name, provider)
+    root.mkdir(parents=True, exist_ok=True)
+    return {
+        "output": out,
+        "source_date_epoch": epoch,
+        "apt_root": root,
+        "apt_sources": os.environ.get("RACKBOX_APT_SOURCES", ""),
+        "own_kernel": str(KINDS[provider].own_kernel).lower(),
+    }
+
+
+def var_file(os_name: str) -> Path:
+    return ROOTFS / f"{os_name}.pkrvars.hcl"
 
 
 def build_log(home: Home, os_name: str, provider: str) -> Path:
     return home.boxes / f"build-{os_name}-{provider}.log"
 
 
-def apt_root(home: Home, os_name: str) -> Path:
-    """Indices and packages that are kept between builds; may be removed at any time."""
-    return home.data / "cache" / f"apt-{os_name}"
-
-
-def _packer(
-    only: str, home: Home, os_name: str, provider: str, work: Path, out: Path, *, epoch: int, timeout: float
-) -> None:
-    log = build_log(home, os_name, provider)
-    if only == "resolve":
-        log.unlink(missing_ok=True)
-    root = apt_root(home, os_name)
-    root.mkdir(parents=True, exist_ok=True)
-    rootfs = RECIPE / "rootfs"
-    variables = {
-        "output": out,
-        "source_date_epoch": epoch,
-        "apt_root": root,
-        "apt_sources": os.environ.get("RACKBOX_APT_SOURCES", ""),
-    }
-    argv = ["packer", "build", "-color=false", f"-only=null.{only}", f"-var-file={rootfs / os_name}.pkrvars.hcl"]
-    argv += [f"-var={name}={value}" for name, value in variables.items()]
-    environment = {**os.environ, "TMPDIR": str(work), "CHECKPOINT_DISABLE": "1", "PACKER_CONFIG_DIR": str(work)}
-    try:
-        run([*_apart(), *argv, str(rootfs)], timeout=timeout, env=environment, log=log)
-    except CommandFailed as error:
-        raise _explain(error, work, log) from error
+def apt_root(home: Home, os_name: str, provider: str = "lxc") -> Path:
+    """Indices and packages that are kept between builds; may be removed at any time. Machines with a kernel of their
+    own have more packages, so these have a place of their own."""
+    kernel = "-kernel" if KINDS[provider].own_kernel else ""
+    return home.data / "cache" / f"apt-{os_name}{kernel}"
 
 
 def _next_version(home: Home, os_name: str, provider: str, now: datetime) -> str:
@@ -190,26 +204,6 @@ def _put_in_place(packed: Path, target: Path) -> None:
     packed.rename(target)
     sync_directory(target.parent)
     sync_directory(target.parent.parent)
-
-
-def _apart() -> Sequence[str]:
-    """What makes a program run where all that it mounts and starts ends with it, and it with us, however that comes.
-
-    mmdebstrap mounts /proc, /sys and /dev in its tree; were they left there, cleaning up would go through them.
-    """
-    if os.geteuid() != 0:
-        return []
-    return ["setpriv", "--pdeathsig=KILL", "unshare", "--mount-proc", "--pid", "--fork", "--kill-child=KILL", "--"]
-
-
-def _explain(error: CommandFailed, work: Path, log: Path) -> LabError:
-    """The same failure with what to do about it."""
-    text = log.read_text(errors="replace") if log.exists() else ""
-    if "No space left on device" in text or shutil.disk_usage(work).free >> 20 < 100:
-        hint = f"a build needs {ROOM_MIB} MiB at its peak: make room, or set RACKBOX_HOME to a directory that has it"
-        return LabError(f"{work.parent}: the disk is full; the box was not built (log: {log})", hint)
-    error.hint = f"the whole output is in {log}"
-    return error
 
 
 def _mib(path: Path) -> int:

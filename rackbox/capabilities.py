@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -202,5 +203,53 @@ def _lxc_checks() -> tuple[Probe, ...]:
     )
 
 
+def check_qemu() -> Check:
+    """Versions before 8 do not emulate soundly: 7.2 was seen to corrupt Linux 6.12, whatever the processor model."""
+    argv = ["qemu-system-x86_64", "--version"]
+    return replace(check_version("qemu", argv, (8,), "QEMU"), package=_vm_package("qemu-system-x86"))
+
+
+def check_qemu_img() -> Check:
+    """zstd inside of qcow2 came with 5.1."""
+    return replace(check_version("qemu-img", ["qemu-img", "--version"], (5, 1)), package=_vm_package("qemu-utils"))
+
+
+def check_mke2fs() -> Check:
+    """It fills a file system from a directory, extended attributes included, from 1.43.4 on."""
+    return replace(check_version("mke2fs", ["mke2fs", "-V"], (1, 43, 4), "mke2fs"), package="e2fsprogs")
+
+
+def _vm_package(name: str) -> str:
+    return next(package.name for package in load_packages("vm") if package.name.split("/")[0] == name)
+
+
+def _vm_build_checks() -> tuple[Probe, ...]:
+    asked = {"packer", "mmdebstrap", "qemu-system-x86", "qemu-utils", "e2fsprogs"}
+    packages = (package for package in load_packages("vm") if package.name.split("/")[0] not in asked)
+    return (
+        check_build_root,
+        check_packer,
+        partial(check_version, "mmdebstrap", ["mmdebstrap", "--version"], (1,), "mmdebstrap"),
+        check_qemu,
+        check_qemu_img,
+        check_mke2fs,
+        *(partial(check_package, package) for package in packages),
+        check_disk,
+    )
+
+
+def check_build_root() -> Check:
+    uid = os.geteuid()
+    fix = "run as root: a box's tree has files of many owners"
+    return Check("root", uid == 0, "yes" if uid == 0 else f"user id {uid}", "root", fix)
+
+
 CHECKS: Mapping[str, tuple[Probe, ...]] = {"lxc": _lxc_checks()}
 NOTES: tuple[Probe, ...] = (check_kvm,)
+
+BUILD_CHECKS: Mapping[str, tuple[Probe, ...]] = {
+    "lxc": CHECKS["lxc"],
+    "libvirt": _vm_build_checks(),
+    "virtualbox": _vm_build_checks(),
+}
+"""What building a box needs, by provider: a box can be built where its machines cannot run."""

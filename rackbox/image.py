@@ -13,15 +13,17 @@ from pathlib import Path
 from rich.console import Console
 
 from rackbox.box import Box, check_box, current_box, promote_box
-from rackbox.build import RECIPE, build, build_log, recipe_digest, recipe_revision, resolve
+from rackbox.build import ROOTFS, build, build_log, recipe_digest, recipe_revision, resolve
 from rackbox.builders import builder, remove_leftovers, work_directory
 from rackbox.catalogue import list_versions, mark_version, read_json
 from rackbox.changes import SECURITY, is_same, list_changes
 from rackbox.consoles import open_console
 from rackbox.errors import EXIT_FAILED, EXIT_OK, LabError
 from rackbox.manifest import Resolved
+from rackbox.packing import KINDS
 from rackbox.paths import Home
-from rackbox.tools import check_tools, find_user_home
+from rackbox.providers import PROVIDERS
+from rackbox.tools import check_build_tools, find_user_home
 
 SHOWN = 20
 """Lines of changes that are printed; all of them stand in the manifests."""
@@ -77,13 +79,12 @@ def build_image(home: Home, os_name: str, provider: str, console: Console) -> Bo
 
 def check_request(os_name: str, provider: str) -> str:
     """The provider to build for, ``auto`` resolved. Raises ``LabError`` for what no recipe is there for."""
-    known = sorted(path.name.removesuffix(".pkrvars.hcl") for path in (RECIPE / "rootfs").glob("*.pkrvars.hcl"))
+    known = sorted(path.name.removesuffix(".pkrvars.hcl") for path in ROOTFS.glob("*.pkrvars.hcl"))
     if os_name not in known:
         raise LabError(f"os: must be one of {', '.join(known)}; got {os_name}")
     provider = "lxc" if provider == "auto" else provider
-    providers = sorted(path.name for path in (RECIPE / "box").iterdir())
-    if provider not in providers:
-        raise LabError(f"provider: must be one of {', '.join(providers)}; got {provider}")
+    if provider not in KINDS:
+        raise LabError(f"provider: must be one of {', '.join(sorted(KINDS))}; got {provider}")
     return provider
 
 
@@ -93,7 +94,7 @@ def _rebuild(
     current = current_box(home.boxes, os_name, provider)
     log = build_log(home, os_name, provider)
     if not (if_changed and current):
-        check_tools(provider)  # takes longer than to see that nothing has changed
+        check_build_tools(provider)  # takes longer than to see that nothing has changed
     with work_directory(home, os_name) as work:
         resolved = resolve(home, os_name, provider, work, console)
         changes = _changes(current, resolved)
@@ -105,7 +106,7 @@ def _rebuild(
             console.print(f"box {current.name} would be {same} again, which was taken back: not built")
             return RebuildResult(False, current.version, False, changes, log)
         if if_changed and current:
-            check_tools(provider)
+            check_build_tools(provider)
         box = build(home, os_name, provider, resolved, work, console)
     figures: Mapping[str, float] = {}
     if gate:
@@ -163,6 +164,6 @@ def _tidy(home: Home, os_name: str) -> None:
     if any(home.labs.glob("gate-*")) or any(home.runs.glob("gate-*")):
         from rackbox.gate import remove_gate_lab
 
-        for provider in sorted(path.name for path in (RECIPE / "box").iterdir()):
+        for provider in sorted(kind for kind in KINDS if kind in PROVIDERS):
             remove_gate_lab(home, os_name, provider, Console(quiet=True))
     remove_leftovers(home, os_name)

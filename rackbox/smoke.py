@@ -26,15 +26,20 @@ jq -n --arg id "$(cat /etc/machine-id)" --arg state "$systemd_state" --argjson f
 
 def judge_machines(nodes: Sequence[Node], said: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """One line for each thing that is wrong; empty for a box whose machines came up clean and are not each other."""
+    return judge_said({node.name: [volume.mount for volume in node.volumes] for node in nodes}, said)
+
+
+def judge_said(mounts: Mapping[str, Sequence[str]], said: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The same for any machines, by name: ``mounts`` are the mount points that each must have."""
     problems = []
-    for node in nodes:
-        problems += [f"{node.name}: {text}" for text in _judge_machine(node, said[node.name])]
+    for name, wanted in mounts.items():
+        problems += [f"{name}: {text}" for text in _judge_machine(wanted, said[name])]
     for what, key in (("machine-id", "machine_id"), ("SSH host key", "host_keys")):
-        problems += _find_shared(what, {node.name: said[node.name].get(key) for node in nodes})
+        problems += _find_shared(what, {name: said[name].get(key) for name in mounts})
     return problems
 
 
-def _judge_machine(node: Node, said: Mapping[str, Any]) -> list[str]:
+def _judge_machine(mounts: Sequence[str], said: Mapping[str, Any]) -> list[str]:
     problems = []
     if failed := said.get("failed"):
         problems.append(f"failed units: {', '.join(failed)}")
@@ -45,7 +50,7 @@ def _judge_machine(node: Node, said: Mapping[str, Any]) -> list[str]:
         problems.append(f"cloud-init must be done; got {cloud.get('status', 'no answer')}")
     told = [*cloud.get("errors", []), *(f"{k}: {line}" for k, v in _warnings(cloud).items() for line in v)]
     problems += [f"cloud-init: {text}" for text in told]
-    missing = [volume.mount for volume in node.volumes if volume.mount not in said.get("mounts", [])]
+    missing = [mount for mount in mounts if mount not in said.get("mounts", [])]
     problems += [f"{mount}: its volume is not mounted" for mount in missing]
     if not said.get("machine_id"):
         problems.append("no machine-id")

@@ -46,7 +46,10 @@ Probe = Callable[[], Check]
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A line of ``packaging/apt/*.txt``: ``probe`` is a command, or a path (``*`` allowed) that the package brings."""
+    """A line of ``packaging/apt/*.txt``: ``probe`` is a command, or a path (``*`` allowed) that the package brings.
+
+    ``name`` may end in ``/suite``, as apt-get(8) takes it: the package of another suite than the release's own.
+    """
 
     name: str
     probe: str
@@ -146,7 +149,9 @@ def check_version(
 
 def check_package(package: Package) -> Check:
     there = package.is_there()
-    return Check(package.name, there, "there" if there else "not found", package.why, package=package.name)
+    return Check(
+        package.name.split("/")[0], there, "there" if there else "not found", package.why, package=package.name
+    )
 
 
 def run_probes(probes: Iterable[Probe]) -> list[Check]:
@@ -165,6 +170,13 @@ def run_checks(provider: str) -> list[Check]:
     return run_probes(CHECKS[provider])
 
 
+def check_build_tools(provider: str) -> list[Check]:
+    """The preflight of building a box for ``provider``; raises one ``MissingTool`` with all that is missing."""
+    from rackbox.capabilities import BUILD_CHECKS
+
+    return _require(run_probes(BUILD_CHECKS[provider]), f"a box for {provider} cannot be built here:")
+
+
 def can_run(checks: Iterable[Check]) -> bool:
     return all(check.ok for check in checks if check.required)
 
@@ -176,12 +188,15 @@ def works(provider: str) -> bool:
 
 def check_tools(provider: str) -> list[Check]:
     """The preflight: all checks of ``provider``; raises one ``MissingTool`` with all that fails and how to mend it."""
-    checks = run_checks(provider)
+    return _require(run_checks(provider), f"the {provider} provider cannot run here:")
+
+
+def _require(checks: list[Check], title: str) -> list[Check]:
     failed = [check for check in checks if check.required and not check.ok]
     if failed:
         lines = [f"  {check.name}: {check.found}; needs {check.need}" for check in failed]
         hint = "\n        ".join(how_to_fix(failed, find_release(), find_user_home()))
-        raise MissingTool("\n".join([f"the {provider} provider cannot run here:", *lines]), hint)
+        raise MissingTool("\n".join([title, *lines]), hint)
     return checks
 
 
@@ -189,7 +204,10 @@ def how_to_fix(checks: Iterable[Check], release: Release, home: Home) -> list[st
     """One line for all that apt can bring, then one for each thing that needs something else."""
     failed = [check for check in checks if not check.ok]
     wanted = list(dict.fromkeys(check.package for check in failed if check.package))
-    elsewhere = {} if release.is_debian_12 else load_elsewhere(home)
+    elsewhere = {}
+    if not release.is_debian_12:  # whose packages need no other suite than the release's own
+        elsewhere = load_elsewhere(home)
+        wanted = [name.split("/")[0] for name in wanted]
     packaged = [name for name in wanted if name not in elsewhere]
     lines = []
     if packaged and release.has_apt:
@@ -197,6 +215,8 @@ def how_to_fix(checks: Iterable[Check], release: Release, home: Home) -> list[st
         lines.append(f"as root: {APT_INSTALL} {' '.join(packaged)}{untried}")
     elif packaged:
         lines.append(f"install what brings these Debian packages' programs on {release.name}: {' '.join(packaged)}")
+    if suites := sorted({name.split("/")[1] for name in wanted if "/" in name}):
+        lines.append(f"apt needs the suite {', '.join(suites)} for that: `./lab image` adds it where it is not there")
     lines += [f"{name}: {elsewhere[name]}" for name in wanted if name in elsewhere]
     lines += [f"{check.name}: {check.fix}" for check in failed if check.fix]
     return lines

@@ -1,7 +1,7 @@
 """What all tests share: which tiers run, and the guard that keeps the fast ones fast and harmless.
 
 Tiers: unit, golden, shell and linters run always; ``consumer`` and ``e2e`` with ``--e2e`` (or when named by ``-m``);
-``catalogue``, all faults on both stacks, and ``life``, boxes and labs that are renewed, only when named.
+``catalogue``, all faults on both stacks, ``life``, boxes and labs that are renewed, and ``vm``, only when named.
 A test without a mark that allows it may start no program and open no socket: it would be slow, or act on this computer.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import pytest
 
 ACTING_TIERS = ("consumer", "e2e")
-OPT_IN = ("catalogue", "life")
+OPT_IN = ("catalogue", "life", "vm")
 MAY_START_PROGRAMS = ("subprocess", "shell", "linter", "browser", *ACTING_TIERS)
 MAY_OPEN_SOCKETS = ("loopback", *ACTING_TIERS)
 

@@ -30,6 +30,12 @@ if [ -n "$RACKBOX_APT_ROOT" ]; then
   )
 fi
 
+# For virtual machines: what the initramfs is made by, and of, must be there before the kernel is.
+kernel=()
+if [ -n "$RACKBOX_KERNEL_FILES" ]; then
+  kernel=(--setup-hook="cp -r --no-preserve=ownership '$RACKBOX_KERNEL_FILES/.' \"\$1/\"")
+fi
+
 # What apt leaves is cleaned up by customize.sh: mmdebstrap's way leaves directories that belong to root or to _apt,
 # depending on who may read the directory that the tree is built in.
 # gsyncd (geo-replication) is left out: where it is there, glusterd runs it at each start, seconds of Python.
@@ -38,6 +44,7 @@ fi
 mmdebstrap \
   --variant=minbase \
   --format=tar \
+  --components="$RACKBOX_COMPONENTS" \
   --include="$RACKBOX_PACKAGES" \
   --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' \
@@ -46,6 +53,7 @@ mmdebstrap \
   --dpkgopt='path-exclude=/usr/lib/*/glusterfs/gsyncd' \
   --dpkgopt='force-unsafe-io' \
   "${cached[@]}" \
+  "${kernel[@]}" \
   --skip=cleanup/apt \
   --customize-hook="$here/customize.sh" \
   --customize-hook="sync-out /usr/share/rackbox '$out'" \

@@ -1,3 +1,8 @@
+locals {
+  packages     = distinct(concat(flatten(values(var.packages)), var.own_kernel ? var.kernel_packages : []))
+  masked_units = concat(var.masked_units, var.own_kernel ? var.kernel_masked_units : [])
+}
+
 build {
   sources = ["source.null.resolve", "source.null.rootfs"]
 
@@ -5,7 +10,8 @@ build {
     only = ["null.resolve"]
     environment_vars = [
       "RACKBOX_SUITE=${var.suite}",
-      "RACKBOX_PACKAGES=${join(",", distinct(flatten(values(var.packages))))}",
+      "RACKBOX_COMPONENTS=${var.components}",
+      "RACKBOX_PACKAGES=${join(",", local.packages)}",
       "RACKBOX_APT_ROOT=${var.apt_root}",
       "RACKBOX_APT_SOURCES=${var.apt_sources}",
       "RACKBOX_OUTPUT=${var.output}",
@@ -18,9 +24,11 @@ build {
     environment_vars = [
       "RACKBOX_OS=${var.os}",
       "RACKBOX_SUITE=${var.suite}",
-      "RACKBOX_PACKAGES=${join(",", distinct(flatten(values(var.packages))))}",
+      "RACKBOX_COMPONENTS=${var.components}",
+      "RACKBOX_PACKAGES=${join(",", local.packages)}",
       "RACKBOX_DISABLED_UNITS=${join(" ", var.disabled_units)}",
-      "RACKBOX_MASKED_UNITS=${join(" ", var.masked_units)}",
+      "RACKBOX_MASKED_UNITS=${join(" ", local.masked_units)}",
+      "RACKBOX_KERNEL_FILES=${var.kernel_files}",
       "RACKBOX_APT_ROOT=${var.apt_root}",
       "RACKBOX_OUTPUT=${var.output}",
       "SOURCE_DATE_EPOCH=${var.source_date_epoch}",

@@ -28,3 +28,10 @@ masked_units = [
   "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "pcscd.socket",
   "sshd-keygen.service", "systemd-networkd-wait-online.service", "systemd-timesyncd.service", "xfs_scrub_all.timer",
 ]
+
+kernel_packages = [
+  "cloud-guest-utils", "dosfstools", "e2fsprogs", "fdisk", "grub-efi-amd64-bin", "grub-pc-bin", "grub2-common",
+  "initramfs-tools", "kmod", "linux-image-cloud-amd64", "lvm2", "thin-provisioning-tools", "zstd",
+]
+
+kernel_masked_units = ["getty@tty1.service"]

@@ -14,7 +14,7 @@ export LC_ALL=C.UTF-8
 # What mmdebstrap would have the tree's apt read: it alone chooses the mirror, and from the host it takes the keys.
 rm -rf "${root:?}/etc"
 mkdir -p "$root"/{etc,var/lib/dpkg,var/lib/apt/lists/partial,var/cache/apt/archives/partial}
-mmdebstrap --quiet --variant=custom --format=null --skip=update,cleanup \
+mmdebstrap --quiet --variant=custom --format=null --components="$RACKBOX_COMPONENTS" --skip=update,cleanup \
   --setup-hook="cp -r \"\$1/etc/apt\" '$root/etc/apt'" "$RACKBOX_SUITE" -
 if [ -n "$RACKBOX_APT_SOURCES" ]; then
   cp "$RACKBOX_APT_SOURCES" "$root/etc/apt/sources.list.d/9000rackbox.${RACKBOX_APT_SOURCES##*.}"

@@ -11,9 +11,32 @@ variable "suite" {
   description = "The archive's name of the release, for example trixie."
 }
 
+variable "components" {
+  type        = string
+  default     = "main"
+  description = "The archive's components that packages come from, separated by commas."
+}
+
 variable "packages" {
   type        = map(list(string))
   description = "Packages per role. All roles' packages are baked in and switched off."
+}
+
+variable "kernel_packages" {
+  type        = list(string)
+  description = "What a machine with a kernel and a disk of its own needs beside: kernel, initramfs, boot loader, LVM."
+}
+
+variable "own_kernel" {
+  type        = bool
+  default     = false
+  description = "Whether the tree is for virtual machines: it then has the kernel_packages, too."
+}
+
+variable "kernel_files" {
+  type        = string
+  default     = ""
+  description = "With own_kernel, a directory laid into the tree before anything is installed: fstab, what the initramfs holds."
 }
 
 variable "disabled_units" {
@@ -24,6 +47,11 @@ variable "disabled_units" {
 variable "masked_units" {
   type        = list(string)
   description = "Units that no lab machine wants."
+}
+
+variable "kernel_masked_units" {
+  type        = list(string)
+  description = "With own_kernel, units that no lab machine wants either."
 }
 
 variable "output" {

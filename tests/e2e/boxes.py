@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rackbox.box import Box, box_path, sha256_of
-from rackbox.build import pack
 from rackbox.catalogue import MARK
+from rackbox.packing import pack
 from rackbox.paths import Home
 from rackbox.run import run
 

@@ -6,10 +6,12 @@ A change is looked at in git's diff: ``pytest tests/golden --update-golden``, th
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from rackbox.layout import load_layout, render_disk
 from tests.rendering import render, shipped
 
 EXPECTED = Path(__file__).parent / "expected"
@@ -25,10 +27,18 @@ LABS = {
 }
 
 
+def test_the_disk_of_a_virtual_machine(request: pytest.FixtureRequest) -> None:
+    compare("disk", {name: text.encode() for name, text in render_disk(load_layout()).items()}, request)
+
+
 @pytest.mark.parametrize("lab", LABS)
 def test_rendered_files_are_as_expected(lab: str, request: pytest.FixtureRequest) -> None:
     rendered = render(shipped(lab), hook_text=False)
     files = {f"{name}.{file.mode:04o}": file.data for name, file in rendered.items() if name.startswith(LABS[lab])}
+    compare(lab, files, request)
+
+
+def compare(lab: str, files: Mapping[str, bytes], request: pytest.FixtureRequest) -> None:
     directory = EXPECTED / lab
     known = {
         path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()

@@ -34,6 +34,9 @@ NEEDED = (
     "sleep",
     "mkdir",
     "cp",
+    "grep",
+    "sed",
+    "sort",
 )
 TOOLS, LINTERS = (
     tuple(package.probe for package in load_packages(need) if not package.probe.startswith("/"))
@@ -59,6 +62,7 @@ esac
 FAKE_APT = """#!/bin/bash
 echo "apt-get $*" >>"$LOG"
 case "$*" in
+  indextargets*) cat "$FAKES/targets" ;;
   *update*) : >"$FAKES/lists" ;;
   *install*)
     [[ ! -e $FAKES/apt-fails ]] || { echo "E: no space" >&2; exit 100; }
@@ -203,6 +207,31 @@ def test_each_task_gets_what_it_needs(sandbox: Sandbox, argv: list[str], there: 
     words = set(" ".join(sandbox.calls("apt-get")).split())
     assert there <= words
     assert not not_there & words
+
+
+TARGETS = """\
+bookworm http://third/party/ Other
+bookworm http://mirror/debian/ Debian
+bookworm-updates http://mirror/debian/ Debian
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("option", [["--provider", "libvirt"], ["--provider=virtualbox"]])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_box_of_virtual_machines_needs_another_suite(sandbox: Sandbox, option: list[str], known: bool) -> None:
+    (sandbox.root / "targets").write_text(TARGETS + "bookworm-backports http://b/ Debian Backports\n" * known)
+    done = sandbox.lab("image", *option, LAB_APT_SOURCES=str(sandbox.root))
+    assert done.returncode == 0, done.stderr
+    words = set(" ".join(sandbox.calls("apt-get")).split())
+    assert {"packer", "qemu-system-x86/bookworm-backports", "xorriso"} <= words
+    assert "vagrant-lxc" not in words
+    added = sandbox.root / "rackbox-bookworm-backports.sources"
+    assert added.exists() is not known
+    if added.exists():
+        lines = added.read_text().splitlines()
+        assert {"URIs: http://mirror/debian/", "Suites: bookworm-backports", "Components: main"} <= set(lines)
+        assert "adding Debian's bookworm-backports" in done.stderr
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["up", "--help"]])

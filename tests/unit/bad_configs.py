@@ -97,7 +97,13 @@ KEYS = [
     Bad("domain with underscore", START + "domain: kube_demo\n", 4, "domain", "must be a DNS domain of a-z"),
     Bad("domain with empty label", START + "domain: kube..demo\n", 4, "domain", "must be a DNS domain of a-z"),
     Bad("domain local", START + "domain: kube.local\n", 4, "domain", "must not be local"),
-    Bad("unknown system", START + "os: debian-7\n", 4, "os", "must be debian-13; got debian-7"),
+    Bad(
+        "unknown system",
+        START + "os: debian-7\n",
+        4,
+        "os",
+        "must be one of debian-13, debian-12, ubuntu-24.04; got debian-7",
+    ),
     Bad(
         "unknown provider",
         START + "provider: qemu\n",

@@ -85,7 +85,7 @@ def home(tmp_path: Path) -> Home:
 @pytest.mark.parametrize(
     ("os_name", "provider", "message"),
     [
-        ("debian-12", "lxc", r"os: must be one of .*debian-13.*; got debian-12"),
+        ("debian-7", "lxc", r"os: must be one of .*debian-13.*; got debian-7"),
         ("", "lxc", r"os: must be one of"),
         ("../debian-13", "lxc", r"os: must be one of"),
         (OS, "vmware", r"provider: must be one of .*lxc.*; got vmware"),
@@ -107,7 +107,7 @@ class Archive:
         self.built: list[str] = []
         self.verdict: tuple[str, ...] = ()
         self.proven: list[str] = []
-        monkeypatch.setattr(image, "check_tools", lambda provider: [])
+        monkeypatch.setattr(image, "check_build_tools", lambda provider: [])
         monkeypatch.setattr(image, "resolve", lambda *_: self.resolved())
         monkeypatch.setattr(image, "build", self.build)
         monkeypatch.setattr(image, "recipe_digest", lambda: self.recipe)

@@ -20,9 +20,12 @@ PURE_CORE = (
     "holding",
     "junit",
     "lanes",
+    "layout",
+    "machinesmoke",
     "measures",
     "noticing",
     "outage",
+    "ovf",
     "picture",
     "plan",
     "promises",
@@ -50,6 +53,7 @@ ACTS = {
     "vagrant",
 }
 MAY_START_PROGRAMS = {
+    "bootproof": "asks a machine while it runs",
     "run": "the one wrapper",
     "fencing": "starts the power switch, which outlives the command",
     "follow": "reads a machine's progress while it is made",

@@ -106,3 +106,10 @@ def test_packer_validate(release: str, tmp_path: Path) -> None:
             "packer/rootfs",
         ]
     )
+
+
+@pytest.mark.consumer
+def test_packer_validate_disk(tmp_path: Path) -> None:
+    values = {"rootfs": tmp_path, "rendered": tmp_path, "output": tmp_path, "source_date_epoch": 0}
+    options = [f"-var={name}={value}" for name, value in values.items()]
+    lint([system_tool("packer"), "validate", *options, "packer/disk"])

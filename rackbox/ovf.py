@@ -1,0 +1,105 @@
+"""The description of a virtual machine that VirtualBox imports with its disk: OVF 1.0 (DMTF DSP0243), as VirtualBox's
+own `export` writes it. Entry point: ``render_ovf``. Pure."""
+
+from __future__ import annotations
+
+from xml.sax.saxutils import escape
+
+DISK_FILE = "box-disk001.vmdk"
+BASE_MAC = "0800275F1A7C"
+"""The box's own network card. Vagrant insists on knowing it, and gives each machine another."""
+
+_RASD = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"
+_VSSD = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData"
+_VMDK = "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"
+
+
+def render_ovf(name: str, *, disk_bytes: int, file_bytes: int, cpus: int = 1, memory_mib: int = 512) -> str:
+    """``disk_bytes`` is what the machine sees, ``file_bytes`` the size of the VMDK.
+
+    The disk is on AHCI, the one network card is virtio's: the cloud kernel has no driver of the cards that VirtualBox
+    gives by default. The serial port is there and leads nowhere; GRUB and the kernel talk to it.
+    """
+    title = escape(name)
+    items = [
+        _item(1, "", 3, f"{cpus} virtual CPU", units="hertz * 10^6", quantity=cpus),
+        _item(2, "", 4, f"{memory_mib} MB of memory", units="byte * 2^20", quantity=memory_mib),
+        _item(3, "AHCI", 20, "SATA controller", address=0),
+        _item(4, "", 17, "disk", host="ovf:/disk/vmdisk1", parent=3, on_parent=0),
+        _item(5, "virtio", 10, "network card on NAT", connection="NAT"),
+    ]
+    body = "\n".join(items)
+    return f"""\
+<?xml version="1.0" encoding="UTF-8"?>
+<!-- Made by rackbox. -->
+<Envelope ovf:version="1.0" xml:lang="en-US" xmlns="http://schemas.dmtf.org/ovf/envelope/1"
+    xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1" xmlns:rasd="{_RASD}" xmlns:vssd="{_VSSD}"
+    xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:vbox="http://www.virtualbox.org/ovf/machine">
+  <References>
+    <File ovf:id="file1" ovf:href="{DISK_FILE}" ovf:size="{file_bytes}"/>
+  </References>
+  <DiskSection>
+    <Info>The machine's disk</Info>
+    <Disk ovf:capacity="{disk_bytes}" ovf:diskId="vmdisk1" ovf:fileRef="file1" ovf:format="{_VMDK}"/>
+  </DiskSection>
+  <NetworkSection>
+    <Info>Networks that the machine is on</Info>
+    <Network ovf:name="NAT">
+      <Description>The network by which the computer reaches its machine</Description>
+    </Network>
+  </NetworkSection>
+  <VirtualSystem ovf:id="{title}">
+    <Info>A machine of rackbox</Info>
+    <OperatingSystemSection ovf:id="96">
+      <Info>What runs in it</Info>
+      <Description>Debian_64</Description>
+      <vbox:OSType ovf:required="false">Debian_64</vbox:OSType>
+    </OperatingSystemSection>
+    <VirtualHardwareSection>
+      <Info>What it runs on</Info>
+      <System>
+        <vssd:ElementName>Virtual Hardware Family</vssd:ElementName>
+        <vssd:InstanceID>0</vssd:InstanceID>
+        <vssd:VirtualSystemIdentifier>{title}</vssd:VirtualSystemIdentifier>
+        <vssd:VirtualSystemType>virtualbox-2.2</vssd:VirtualSystemType>
+      </System>
+{body}
+    </VirtualHardwareSection>
+  </VirtualSystem>
+</Envelope>
+"""
+
+
+def _item(
+    instance: int,
+    subtype: str,
+    kind: int,
+    name: str,
+    *,
+    units: str = "",
+    quantity: int = 0,
+    address: int | None = None,
+    host: str = "",
+    parent: int = 0,
+    on_parent: int | None = None,
+    connection: str = "",
+) -> str:
+    """One piece of hardware. The schema wants a piece's facts in the order of their names."""
+    facts: dict[str, object] = {
+        "Address": address,
+        "AddressOnParent": on_parent,
+        "AllocationUnits": units or None,
+        "AutomaticAllocation": "true" if connection else None,
+        "Caption": name,
+        "Connection": connection or None,
+        "Description": name,
+        "ElementName": name,
+        "HostResource": host or None,
+        "InstanceID": instance,
+        "Parent": parent or None,
+        "ResourceSubType": subtype or None,
+        "ResourceType": kind,
+        "VirtualQuantity": quantity or None,
+    }
+    lines = [f"        <rasd:{key}>{value}</rasd:{key}>" for key, value in facts.items() if value is not None]
+    return "\n".join(["      <Item>", *lines, "      </Item>"])
