@@ -21,7 +21,7 @@ from rich.console import Console
 from rackbox import __version__
 from rackbox.box import Box, box_path, sha256_of, sync_directory
 from rackbox.catalogue import MARK, list_versions
-from rackbox.disk import disk_key, make_disk
+from rackbox.disk import Making, make_disk, qemu_version
 from rackbox.errors import LabError
 from rackbox.layout import LAYOUT, load_layout, render_disk
 from rackbox.manifest import Resolved, make_manifest, parse_packages, parse_resolved
@@ -93,8 +93,8 @@ def build(home: Home, os_name: str, provider: str, resolved: Resolved, work: Pat
     if layout is None:
         build_tree(out)
     else:
-        key = disk_key(recipe_digest(), resolved, epoch)
-        make_disk(home, os_name, key, layout, build_tree, work, out, log, epoch, console)
+        making = Making(home, os_name, work, out, log, epoch, console)
+        make_disk(making, resolved, layout, recipe_digest, build_tree)
     packed = work / "box"
     packed.mkdir()
     path = box_path(home.boxes, os_name, provider, version)
@@ -116,6 +116,8 @@ def build(home: Home, os_name: str, provider: str, resolved: Resolved, work: Pat
     }
     packages = parse_packages((out / "packages.tsv").read_text(), resolved.packages)
     tools = (out / "tools.txt").read_text().splitlines()
+    if layout:
+        tools.append(qemu_version())
     manifest = make_manifest(header, packages.values(), resolved.sources, tools, lvm=layout.table() if layout else None)
     box = Box(os_name, provider, version, path, sha256)
     entry = {"name": provider, "url": path.as_uri(), "checksum_type": "sha256", "checksum": box.sha256}

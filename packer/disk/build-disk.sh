@@ -35,6 +35,21 @@ make_file_system() { # NAME DIRECTORY MIB LABEL
   mke2fs -q -t ext4 -L "$4" -d "$2" -E lazy_itable_init=0,lazy_journal_init=0 "$work/$1.img"
 }
 
+# Where a file system has data: name, first, count, in whole MiB, one stretch a line.
+list_data() { # NAME
+  local offset length first last begin=0 end=0
+  while read -r offset length _; do
+    [[ $length == 0x* ]] || continue
+    first=$((offset >> 20)) last=$(((offset + length - 1 >> 20) + 1))
+    if ((first > end)); then
+      ((end == begin)) || echo "$1 $begin $((end - begin))"
+      begin=$first
+    fi
+    end=$((last > end ? last : end))
+  done < <(qemu-img map -f raw "$work/$1.img")
+  ((end == begin)) || echo "$1 $begin $((end - begin))"
+}
+
 # Takes a directory out of the tree and leaves an empty one of the same kind, to mount on.
 take_out() { # MOUNT NAME
   mv "$tree$1" "$work/parts/$2"
@@ -99,6 +114,13 @@ while IFS=$'\t' read -r name mount size; do
   attach "$name" "$work/$name.img" readonly=on
 done <"$RACKBOX_RENDERED/volumes.tsv"
 attach boot "$work/boot.img" readonly=on
+# What there is to copy, since most of each file system is a hole.
+while IFS=$'\t' read -r name _ _; do
+  list_data "$name"
+done < <(cat "$RACKBOX_RENDERED/volumes.tsv" && printf 'boot\t\t\n') >"$work/plan"
+echo end >>"$work/plan"
+truncate --size 1M "$work/plan"
+attach plan "$work/plan" readonly=on
 truncate --size "${DISK_MIB}M" "$work/disk.img"
 attach target "$work/disk.img" cache=unsafe,discard=unmap
 truncate --size 1M "$work/report.img"

@@ -24,8 +24,8 @@ say() {
   echo "lay-out: $1 at $seconds s"
 }
 
-copy() { # FROM TO
-  dd if="$1" of="$2" bs=1M conv=sparse,notrunc status=none
+copy() { # FROM TO FIRST COUNT, in MiB
+  dd if="$1" of="$2" bs=1M skip="$3" seek="$3" count="$4" conv=sparse,notrunc status=none
 }
 
 modprobe virtio_blk
@@ -44,10 +44,13 @@ done <volumes.tsv
 udevadm settle
 say 'volumes made'
 
-while read -r name _ _; do
-  copy "$(disk "$name")" "/dev/mapper/$GROUP-$name"
-done <volumes.tsv
-copy "$(disk boot)" "${target}3"
+while read -r name first count && [ "$name" != end ]; do
+  case $name in
+    boot) to=${target}3 ;;
+    *) to=/dev/mapper/$GROUP-$name ;;
+  esac
+  copy "$(disk "$name")" "$to" "$first" "$count"
+done <"$(disk plan)"
 say 'file systems copied'
 
 mkfs.vfat -F 32 -n "$ESP_LABEL" "${target}2" >/dev/null
