@@ -29,7 +29,7 @@ BOOT_LABEL = "rackbox-boot"
 ESP_LABEL = "RACKBOX-ESP"
 """FAT allows 11 characters, capitals."""
 SERIAL = "ttyS0,115200n8"
-COMMAND_LINE = f"console=tty0 console={SERIAL} quiet"
+COMMAND_LINE = f"rootfstype=ext4 console=tty0 console={SERIAL} quiet"
 """The last console is the machine's own: /dev/console, where a login waits and systemd's last words go."""
 
 _TYPES = {  # sfdisk's aliases differ between releases; these are the UEFI specification's and the LVM project's
@@ -190,13 +190,13 @@ def _render_settings(layout: Layout) -> str:
 
 
 def _render_fstab(layout: Layout) -> str:
-    """fstab(5). What is checked at boot is in the sixth column: the root first, the others together after it."""
-    rows = [
-        (layout.device(v.name), v.mount, "ext4", "errors=remount-ro" if v.mount == "/" else "defaults", v.mount == "/")
-        for v in layout.volumes
-    ]
-    lines = [f"{device} {mount} {kind} {options} 0 {1 if first else 2}" for device, mount, kind, options, first in rows]
-    lines.insert(1, f"LABEL={BOOT_LABEL} /boot ext4 defaults 0 2")
+    """fstab(5). The root and /usr are checked in the initramfs; of the others, ext4's journal takes care: to start fsck
+    for each takes seconds where the machine is emulated."""
+    lines = []
+    for volume in layout.volumes:
+        options, turn = ("errors=remount-ro", 1) if volume.mount == "/" else ("defaults", 0)
+        lines.append(f"{layout.device(volume.name)} {volume.mount} ext4 {options} 0 {turn}")
+    lines.insert(1, f"LABEL={BOOT_LABEL} /boot ext4 defaults 0 0")
     lines.append(f"LABEL={ESP_LABEL} /boot/efi vfat umask=0077,noauto 0 0")
     return "\n".join(["# Made by rackbox from packer/disk/layout.yaml.", *lines, ""])
 

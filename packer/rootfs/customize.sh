@@ -30,6 +30,16 @@ rm -f "$root"/etc/ssh/ssh_host_* "$root"/var/lib/dbus/machine-id "$root"/var/lib
 # corosync-qnetd's postinst makes a certificate authority with its private key, pacemaker's a key for remote nodes.
 rm -rf "$root/etc/corosync/qnetd/nssdb" "$root/etc/corosync/qdevice/net/nssdb" "$root/etc/pacemaker/authkey"
 
+# Nothing in /etc and /var is to be brought up to date with /usr at first boot (systemd-update-done.service(8)): the
+# packages have done that. Newer than /usr, whenever the tree is unpacked.
+for place in etc var; do
+  printf 'TIMESTAMP_NSEC=%s000000000\n' "$((SOURCE_DATE_EPOCH + 1))" >"$root/$place/.updated"
+done
+
+# A generator for sockets that no machine here has; it would fail at each boot.
+mkdir -p "$root/etc/systemd/system-generators"
+ln -s /dev/null "$root/etc/systemd/system-generators/systemd-ssh-generator"
+
 # What was installed, and from where: becomes part of the box's manifest.
 mkdir -p "$root/usr/share/rackbox"
 # shellcheck disable=SC2016 # dpkg-query's own fields, not the shell's

@@ -34,4 +34,8 @@ kernel_packages = [
   "initramfs-tools", "kmod", "linux-image-cloud-amd64", "lvm2", "thin-provisioning-tools", "zstd",
 ]
 
-kernel_masked_units = ["getty@tty1.service"]
+# Beside what needs a screen: mounts and modules that nothing here asks for, each a program started at every boot.
+kernel_masked_units = [
+  "getty@tty1.service", "grub-common.service", "modprobe@configfs.service", "modprobe@drm.service",
+  "modprobe@efi_pstore.service", "sys-kernel-config.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
+]

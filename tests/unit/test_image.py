@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from rackbox import build, builders, gate, image
+from rackbox import build, builders, gate, image, packer
 from rackbox.box import Box, box_path, current_box, list_boxes, sha256_of
 from rackbox.build import recipe_digest
 from rackbox.catalogue import list_versions, mark_version, roll_back
@@ -21,6 +21,7 @@ from rackbox.errors import EXIT_COULD_NOT_RUN, CommandFailed, LabBusy, LabError
 from rackbox.gate import GateResult
 from rackbox.image import build_image, rebuild
 from rackbox.manifest import Package, Resolved
+from rackbox.packing import pack
 from rackbox.paths import Home
 
 OS = "debian-13"
@@ -296,7 +297,7 @@ def test_a_build_that_fails_leaves_the_boxes_as_they_were(
 
     monkeypatch.setattr(image, "resolve", build.resolve)
     monkeypatch.setattr(image, "build", build.build)
-    monkeypatch.setattr(build, "run", fail)
+    monkeypatch.setattr(packer, "run", fail)
     with pytest.raises(LabError, match="the disk is full") as info:
         again(home)
     assert info.value.exit_code == EXIT_COULD_NOT_RUN
@@ -309,7 +310,7 @@ def test_a_box_is_what_vagrant_lxc_unpacks(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "rootfs.tar.zst").write_bytes(b"tree")
-    build.pack(out, tmp_path / "x.box", "lxc")
+    pack(out, tmp_path / "x.box", "lxc")
     with tarfile.open(tmp_path / "x.box") as archive:
         assert archive.getnames() == ["metadata.json", "lxc-template", "rootfs.tar.gz", "rootfs.tar.zst"]
         member = archive.extractfile("metadata.json")

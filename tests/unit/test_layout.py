@@ -65,7 +65,8 @@ def test_a_label_that_fat_can_hold() -> None:
     [
         ("disk: 8G", "disk: 8", 1, "disk", "must be a size"),
         ("disk: 8G", "disk: 1G", 1, "disk", "must be from 4G to 2T; got 1G"),
-        ("boot: 512M", "boot: 513M", 3, "boot", "must be whole 4 MiB"),
+        ("boot: 512M", "boot: 128M", 3, "boot", "must be from 256M to 4G; got 128M"),
+        ("size: 2G", "size: 2049M", 6, "volumes.var.size", "must be whole 4 MiB"),
         ("group: vg", "group: v-g", 4, "group", "must be a name of a-z"),
         ("group: vg", "grup: vg", 4, "grup", "group"),
         ("size: 2G", "size: 2", 6, "volumes.var.size", "must be a size"),

@@ -33,7 +33,7 @@ def words(number: int) -> dict[str, Any]:
         "host_keys": [f"SHA256:{number}"],
         "lvm": {"report": [{"vg": [group], "lv": volumes}]},
         "filesystems": {"filesystems": rows},
-        "fstab": {"filesystems": rows},
+        "fstab": {"filesystems": copy.deepcopy(rows)},
         "verify": "Success, no errors or warnings detected",
         "uptime": 20.5,
         "ends": {"cloud-init.target": 15.25, "ssh.service": 9.0, "multi-user.target": 0},

@@ -37,7 +37,7 @@ def test_a_box_for_libvirt(out: Path, tmp_path: Path) -> None:
     disk = load_layout().disk_mib
     assert metadata == {"provider": "libvirt", "format": "qcow2", "virtual_size": disk // 1024}
     assert facts["virtual_size"] == disk << 20
-    assert facts["image_size"] == 16
+    assert facts["image_size"] == 14
     assert unpack_disk(tmp_path / "x.box", tmp_path).read_bytes() == b"QFI\xfb and so on"
 
 
