@@ -30,8 +30,10 @@ from rackbox.seed import write_seed
 from rackbox.templating import GuestFile, Templates, format_write_files
 from rackbox.wait import NotYet, wait_for
 
-BOOT_TIMEOUT = 240.0
-SAY_TIMEOUT = 120.0
+BOOT_TIMEOUT = 600.0
+SAY_TIMEOUT = 300.0
+"""Seconds. Emulated machines on a computer that is busy take ten times as long as on an idle one; a slow one is no bad
+one, so these only end what is stuck. How fast it was is told by the figures."""
 PORT = 2222
 ADDRESS = "10.0.2.15"
 MEMORY_MIB = 1024

@@ -162,8 +162,10 @@ def _boot_stage(box: Box, logs: Path, figures: dict[str, float]) -> list[str]:
 
 
 def _say_figures(console: Console, figures: Mapping[str, float]) -> None:
-    said = [f"{name.removeprefix('boot_').removesuffix('_s')} {value} s" for name, value in figures.items()]
-    console.print(f"  seconds after power-on, emulated: {', '.join(text for text in said)}", markup=False)
+    names = {"boot_kernel_s": "kernel", "boot_ssh_s": "SSH", "boot_cloud_init_done_s": "cloud-init finished"}
+    said = [f"{what} {figures[name]} s" for name, what in names.items() if name in figures]
+    if said:
+        console.print(f"  after power-on, emulated: {', '.join(said)}", markup=False)
 
 
 def _take_away(home: Home, box: Box, lab: LiveLab, logs: Path, console: Console) -> None:
