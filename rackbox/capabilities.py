@@ -202,5 +202,13 @@ def _lxc_checks() -> tuple[Probe, ...]:
     )
 
 
+def check_go_toolchain() -> Check:
+    """Only a bundle of Kubernetes that is built here needs Go; a lab does not."""
+    from rackbox.bundle_pins import load_pins
+    from rackbox.golang import check_go, go_directive
+
+    return check_go(max(go_directive(module) for module in load_pins().modules.values()))
+
+
 CHECKS: Mapping[str, tuple[Probe, ...]] = {"lxc": _lxc_checks()}
-NOTES: tuple[Probe, ...] = (check_kvm,)
+NOTES: tuple[Probe, ...] = (check_kvm, check_go_toolchain)
