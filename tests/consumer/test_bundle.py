@@ -1,0 +1,346 @@
+"""A bundle's parts, made for real and given to programs that will read them: Go, a registry, crane."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from rackbox.bundle import read_bundle
+from rackbox.bundle_check import check_bundle
+from rackbox.bundle_pins import DATA, Pins, load_pins
+from rackbox.bundle_recipe import IMAGES, reference_of
+from rackbox.bundle_upstream import build_from_upstream, load_sources
+from rackbox.errors import LabError
+from rackbox.golang import build_programs, modules_of
+from rackbox.oci import Entry, ImageConfig, read_image, write_image, write_layer
+from rackbox.paths import PROJECT, Home
+from rackbox.registry import Downloads, fetch_image, open_session
+from tests.consumer.stand_ins import ARCH, publish, registry, serving
+
+TOOLS = Path(__file__).parent / "registry"
+PAUSE = "registry.k8s.io/pause:3.10.2"
+
+
+def run(argv: list[str], **options: object) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=240, check=False, **options)  # type: ignore[call-overload]
+    assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+    return str(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`registry` and `crane`, of the modules in go.mod beside this file."""
+    target = tmp_path_factory.mktemp("tools")
+    names = ["github.com/distribution/distribution/v3/cmd/registry", "github.com/google/go-containerregistry/cmd/crane"]
+    build_programs(TOOLS, names, target, arch="", stamps={}, tags=(), log=target / "log")
+    return target
+
+
+@pytest.fixture(scope="session")
+def pause(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("pause")
+    build_programs(DATA / "modules/own", ["./pause"], target, arch="", stamps={}, tags=(), log=target / "log")
+    return target / "pause"
+
+
+@pytest.fixture(scope="session")
+def pause_image(pause: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("image")
+    layer = write_layer(directory / "layer.tar", [Entry("/pause", pause)], 0)
+    write_image(directory / "pause.tar", PAUSE, [layer], ImageConfig(("/pause",), ARCH, 0))
+    return directory / "pause.tar"
+
+
+def test_the_pause_program_is_static_and_the_same_each_time(pause: Path, tmp_path: Path) -> None:
+    elf = pause.read_bytes()
+    assert elf[:4] == b"\x7fELF"
+    assert b"/lib64/ld-linux" not in elf  # no interpreter: it runs in an empty image
+    assert str(PROJECT).encode() not in elf
+    assert modules_of([pause]) == ()
+    build_programs(DATA / "modules/own", ["./pause"], tmp_path, arch="", stamps={}, tags=(), log=tmp_path / "log")
+    assert (tmp_path / "pause").read_bytes() == elf
+
+
+def test_the_pause_program_reaps_and_ends_politely(pause: Path) -> None:
+    """As process 1 of a process namespace: an orphan of it is reaped, and SIGTERM ends it."""
+    script = 'sh -c "sleep 0.2 & exec true"; exec "$1"'
+    argv = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", "sh", "-c", script, "sh", str(pause)]
+    outer = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    try:
+        time.sleep(1.0)
+        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
+        assert len(children) == 1
+        inner = int(children[0])
+        assert Path(f"/proc/{inner}/comm").read_text().strip() == "pause"
+        assert Path(f"/proc/{inner}/task/{inner}/children").read_text() == "", "an orphan was not reaped"
+        os.kill(inner, signal.SIGTERM)
+        assert outer.wait(10) == 0
+    finally:
+        outer.kill()
+        outer.wait(10)
+
+
+def test_crane_takes_an_archive_and_pushes_it(pause_image: Path, tools: Path, tmp_path: Path) -> None:
+    """What `docker save` writes, by another implementation; the registry takes it, and gives back the same image."""
+    run([str(tools / "crane"), "validate", "--tarball", str(pause_image)])
+    with registry(tools / "registry", tmp_path / "registry") as url:
+        host = url.removeprefix("http://")
+        layout = tmp_path / "layout"
+        layout.mkdir()
+        with tarfile.open(pause_image) as archive:
+            archive.extractall(layout, filter="data")
+        run([str(tools / "crane"), "push", "--insecure", str(layout), f"{host}/pause:3.10.2"])
+        ours = read_image(pause_image).digest
+        assert run([str(tools / "crane"), "digest", "--insecure", f"{host}/pause:3.10.2"]).strip() == ours
+        downloads = Downloads(tmp_path / "downloads", open_session())
+        assert fetch_image(downloads, url, PAUSE, ARCH, tmp_path / "again.tar") == ours
+        assert (tmp_path / "again.tar").read_bytes() == pause_image.read_bytes()
+
+
+@pytest.fixture
+def pins() -> Pins:
+    made = load_pins("1.36")
+    manifests = manifests_for(made)
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in manifests.items()}
+    return dataclasses.replace(made, checksums=checksums)
+
+
+def manifests_for(pins: Pins) -> dict[str, bytes]:
+    def text(*names: str) -> bytes:
+        return "".join(f"image: {reference_of(i, pins.components)}\n" for i in IMAGES if i.name in names).encode()
+
+    return {
+        "flannel.yaml": text("flannel", "flannel-cni-plugin"),
+        "metallb.yaml": text("metallb-controller", "metallb-speaker"),
+    }
+
+
+@pytest.fixture
+def upstream(pins: Pins, tools: Path, tmp_path: Path) -> Iterator[tuple[Path, Path, Path]]:
+    """The release site's directory, the registry's, and a file of sources that names both."""
+    site, images = tmp_path / "site", tmp_path / "registry"
+    publish(site, pins, manifests_for(pins))
+    with serving(site) as releases, registry(tools / "registry", images) as url:
+        host = url.removeprefix("http://")
+        for image in IMAGES:
+            reference = reference_of(image, pins.components)
+            layout = tmp_path / f"push-{image.name}"
+            layout.mkdir()
+            layer = write_layer(layout / "layer.tar", [Entry(image.inside, reference.encode())], 0)
+            write_image(layout / "image.tar", reference, [layer], ImageConfig((image.inside,), ARCH, 0))
+            named = f"{host}/{reference.partition('/')[2]}"
+            run([str(tools / "crane"), "push", "--insecure", str(layout / "image.tar"), named])
+            shutil.rmtree(layout)
+        hosts = ("registry.k8s.io", "ghcr.io", "quay.io")
+        sites = ("kubernetes", "github", "github_api", "github_raw")
+        sources = tmp_path / "sources.yaml"
+        sources.write_text(
+            yaml.safe_dump(
+                {
+                    "releases": {name: f"{releases}/{name}" for name in sites},
+                    "registries": dict.fromkeys(hosts, url),
+                }
+            )
+        )
+        yield site, images, sources
+
+
+def fetch(home: Home, pins: Pins, sources: Path) -> Path:
+    return build_from_upstream(home, pins, ARCH, load_sources(sources), Console(quiet=True)).root
+
+
+def test_a_bundle_from_upstream(upstream: tuple[Path, Path, Path], pins: Pins, tmp_path: Path) -> None:
+    """Against stand-ins: a whole bundle, with what no module brings, and the images as the registry has them."""
+    _, _, sources = upstream
+    home = Home(tmp_path / "home", tmp_path / "run")
+    bundle = read_bundle(fetch(home, pins, sources))
+    check_bundle(bundle, arch=ARCH, stacked_etcd=True)
+    assert bundle.source == "upstream"
+    assert bundle.components["cri-dockerd"] == pins.only_upstream["cri-dockerd"]
+    assert "crictl" in bundle.components
+    kubeadm = next(file for file in bundle.files if file.path == "bin/kubeadm")
+    assert (bundle.root / kubeadm.path).read_text().endswith("1.36.3")
+    assert [path.name for path in home.bundles.iterdir() if not path.name.startswith(".lock")] == [bundle.version]
+
+
+def leftovers(home: Home) -> list[str]:
+    return [path.name for path in home.bundles.iterdir() if path.name != ".lock"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        ("kubernetes/v*/bin/linux/*/kubelet", r"/kubelet: SHA-256 must be [0-9a-f]{64}; got [0-9a-f]{64}"),
+        ("github/etcd-io/etcd/releases/download/*/etcd-*.gz", r"etcd-v3\.6\.8-linux-amd64\.tar\.gz: SHA-256 must be"),
+        ("github/Mirantis/cri-dockerd/releases/download/*/*.tgz", r"cri-dockerd-.*\.tgz: SHA-256 must be"),
+        ("github_raw/metallb/metallb/*/config/manifests/*.yaml", r"metallb-native\.yaml: SHA-256 must be"),
+    ],
+)
+def test_a_release_with_a_bad_checksum_is_refused(
+    pattern: str, says: str, upstream: tuple[Path, Path, Path], pins: Pins, tmp_path: Path
+) -> None:
+    site, _, sources = upstream
+    (file,) = site.glob(pattern)
+    file.write_bytes(file.read_bytes() + b"!")
+    home = Home(tmp_path / "home", tmp_path / "run")
+    with pytest.raises(LabError, match=says):
+        fetch(home, pins, sources)
+    assert leftovers(home) == []
+    file.write_bytes(file.read_bytes()[:-1])
+    fetch(home, pins, sources)  # and what was good is not fetched again
+    assert len(leftovers(home)) == 1
+
+
+def test_a_release_without_a_checksum_is_refused(upstream: tuple[Path, Path, Path], pins: Pins, tmp_path: Path) -> None:
+    site, _, sources = upstream
+    (file,) = site.glob("kubernetes/v*/bin/linux/*/kubeadm.sha256")
+    file.unlink()
+    with pytest.raises(LabError, match=r"kubeadm\.sha256: answered 404"):
+        fetch(Home(tmp_path / "home", tmp_path / "run"), pins, sources)
+
+
+def test_an_image_that_was_tampered_with_is_refused(
+    upstream: tuple[Path, Path, Path], pins: Pins, tmp_path: Path
+) -> None:
+    """A layer changed behind the registry's back: it serves it, and its digest tells."""
+    _, images, sources = upstream
+    for file in images.glob("images/docker/registry/v2/blobs/sha256/*/*/data"):
+        content = file.read_bytes()
+        if b"coredns:v1.14.2" in content and not content.startswith(b"{"):
+            file.write_bytes(content.replace(b"coredns:v1.14.2", b"coredns:v6.6.6x"))
+    home = Home(tmp_path / "home", tmp_path / "run")
+    with pytest.raises(LabError, match=r"/v2/coredns/coredns/blobs/sha256:[0-9a-f]{64}: SHA-256 must be"):
+        fetch(home, pins, sources)
+    assert leftovers(home) == []
+
+
+def test_an_image_that_is_not_there(upstream: tuple[Path, Path, Path], pins: Pins, tmp_path: Path) -> None:
+    _, images, sources = upstream
+    shutil.rmtree(next(images.glob("images/docker/registry/v2/repositories/pause")))
+    with pytest.raises(LabError, match=r"/v2/pause/manifests/3\.10\.2: answered 404"):
+        fetch(Home(tmp_path / "home", tmp_path / "run"), pins, sources)
+
+
+def test_nobody_there(pins: Pins, tmp_path: Path) -> None:
+    sources = tmp_path / "sources.yaml"
+    hosts = dict.fromkeys(("registry.k8s.io", "ghcr.io", "quay.io"), "http://127.0.0.1:9")
+    sites = dict.fromkeys(("kubernetes", "github", "github_api", "github_raw"), "http://127.0.0.1:9")
+    sources.write_text(yaml.safe_dump({"releases": sites, "registries": hosts}))
+    with pytest.raises(LabError, match=r"kubeadm\.sha256: not reached: Connection refused") as caught:
+        fetch(Home(tmp_path / "home", tmp_path / "run"), pins, sources)
+    assert "--sources" in caught.value.hint
+
+
+PROGRAM = [sys.executable, "-m", "rackbox.program", "bundle"]
+
+
+def test_ctrl_c_leaves_no_half_bundle(tmp_path: Path) -> None:
+    """Interrupted while Go compiles: nothing in the catalogue, no directory, no process; and the lock is free."""
+    environment = {**os.environ, "RACKBOX_HOME": str(tmp_path / "home"), "PYTHONPATH": str(PROJECT)}
+    environment["GOCACHE"] = str(tmp_path / "gocache")  # so that there is something to do
+    process = subprocess.Popen(PROGRAM, env=environment, cwd=PROJECT, stderr=subprocess.PIPE, start_new_session=True)
+    bundles = tmp_path / "home/bundles"
+    try:
+        end = time.monotonic() + 60
+        while not list(bundles.glob(".build-*")):
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(2.0)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 130, said
+    finally:
+        process.kill()
+        process.wait(10)
+    assert [path.name for path in bundles.iterdir() if path.suffix != ".log"] == [".lock"]
+    left = [path for path in Path("/proc").glob("[0-9]*/environ") if _mentions(path, str(tmp_path / "gocache"))]
+    assert left == []
+
+
+def _mentions(path: Path, text: str) -> bool:
+    try:
+        return text.encode() in path.read_bytes()
+    except OSError:  # it has ended
+        return False
+
+
+def test_the_flannel_plugin_joins_and_leaves(tmp_path: Path) -> None:
+    """By a stand-in for the bridge plugin that keeps what it was asked: the CNI protocol's ADD, DEL and DEL again."""
+    target = tmp_path / "bin"
+    target.mkdir()
+    build_programs(DATA / "modules/own", ["./flannel"], target, arch="", stamps={}, tags=(), log=tmp_path / "log")
+    bridge = target / "bridge"
+    bridge.write_text(
+        f'#!/bin/sh\ncat >{tmp_path}/asked-$CNI_COMMAND\n[ "$CNI_COMMAND" = DEL ] || '
+        'echo \'{"cniVersion":"1.0.0","ips":[{"address":"10.244.3.2/24"}]}\'\n'
+    )
+    bridge.chmod(0o755)
+    subnet = tmp_path / "subnet.env"
+    network = {"cniVersion": "1.0.0", "name": "cbr0", "type": "flannel", "delegate": {"hairpinMode": True}}
+    network |= {"subnetFile": str(subnet), "dataDir": str(tmp_path / "kept")}
+
+    def plugin(command: str, code: int = 0) -> str:
+        environment = {"CNI_COMMAND": command, "CNI_CONTAINERID": "pod1", "CNI_NETNS": "/proc/self/ns/net"}
+        environment |= {"CNI_IFNAME": "eth0", "CNI_PATH": str(target), "PATH": os.environ["PATH"]}
+        done = subprocess.run(
+            [str(target / "flannel")], input=json.dumps(network), env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    assert "flanneld's subnet" in plugin("ADD", 1)
+    assert not (tmp_path / "kept").exists()
+    subnet.write_text(
+        "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.3.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
+    )
+    assert json.loads(plugin("ADD"))["ips"][0]["address"] == "10.244.3.2/24"
+    asked = json.loads((tmp_path / "asked-ADD").read_text())
+    assert asked == {
+        "cniVersion": "1.0.0",
+        "name": "cbr0",
+        "type": "bridge",
+        "mtu": 1450,
+        "ipMasq": False,
+        "isGateway": True,
+        "hairpinMode": True,
+        "ipam": {
+            "type": "host-local",
+            "ranges": [[{"subnet": "10.244.3.0/24"}]],
+            "routes": [{"dst": "10.244.0.0/16"}],
+        },
+    }
+    subnet.unlink()  # as after a reboot
+    plugin("DEL")
+    assert json.loads((tmp_path / "asked-DEL").read_text()) == asked
+    assert list((tmp_path / "kept").iterdir()) == []
+    plugin("DEL")
+
+
+def test_an_image_config_that_docker_would_load(pause_image: Path) -> None:
+    with tarfile.open(pause_image) as archive:
+        saved = archive.extractfile("manifest.json")
+        assert saved is not None
+        (entry,) = json.loads(saved.read())
+        config = archive.extractfile(entry["Config"])
+        assert config is not None
+        assert json.loads(config.read())["rootfs"]["type"] == "layers"
+        layer = archive.extractfile(entry["Layers"][0])
+        assert layer is not None
+        with tarfile.open(fileobj=io.BytesIO(layer.read())) as inner:
+            assert inner.getnames() == ["pause"]
