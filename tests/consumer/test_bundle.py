@@ -280,56 +280,71 @@ def _mentions(path: Path, text: str) -> bool:
         return False
 
 
-def test_the_flannel_plugin_joins_and_leaves(tmp_path: Path) -> None:
-    """By a stand-in for the bridge plugin that keeps what it was asked: the CNI protocol's ADD, DEL and DEL again."""
+# In namespaces of its own: $1 has the plugins, $2 the network's configuration. A pod is joined, reached, and taken away
+# again when flanneld's file is gone, as after a reboot.
+JOIN = r"""
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /var/lib
+mkdir /run/netns /run/flannel
+ip link set lo up
+ip netns add pod
+export CNI_PATH=$1 CNI_CONTAINERID=pod1 CNI_NETNS=/run/netns/pod CNI_IFNAME=eth0
+cni() { CNI_COMMAND=$1 "$CNI_PATH/flannel" <"$2"; }
+cni ADD "$2" | grep -q "flanneld's subnet" && ! ls /var/lib/cni/flannel 2>/dev/null && echo refused
+printf '%s\n' FLANNEL_NETWORK=10.244.0.0/16 FLANNEL_SUBNET=10.244.3.1/24 FLANNEL_MTU=1400 FLANNEL_IPMASQ=true \
+  >/run/flannel/subnet.env
+cni ADD "$2" >/run/result
+cat /run/result
+ip -n pod -brief address show eth0
+ip -n pod route
+ip -n pod link show eth0 | grep -o 'mtu 1400'
+# nobody listens there: an answer that says so has come over the bridge
+(timeout 5 ip netns exec pod bash -c 'exec 3<>/dev/tcp/10.244.3.1/9' 2>&1 || true) | grep -q refused && echo reached
+jq --slurpfile result /run/result '.prevResult = $result[0]' "$2" >/run/check.json
+cni CHECK /run/check.json && echo checked
+rm /run/flannel/subnet.env
+cni DEL "$2"
+ip -n pod link show eth0 2>/dev/null || echo gone
+find /var/lib/cni -type f -name pod1 -o -name '10.244.*'
+cni DEL "$2" && echo 'gone still'
+"""
+
+
+def test_the_flannel_plugin_joins_a_pod_and_takes_it_away(tmp_path: Path) -> None:
+    """With the real bridge and host-local plugins, as flannel's own manifest asks for it."""
     target = tmp_path / "bin"
     target.mkdir()
-    build_programs(DATA / "modules/own", ["./flannel"], target, arch="", stamps={}, tags=(), log=tmp_path / "log")
-    bridge = target / "bridge"
-    bridge.write_text(
-        f'#!/bin/sh\ncat >{tmp_path}/asked-$CNI_COMMAND\n[ "$CNI_COMMAND" = DEL ] || '
-        'echo \'{"cniVersion":"1.0.0","ips":[{"address":"10.244.3.2/24"}]}\'\n'
-    )
-    bridge.chmod(0o755)
-    subnet = tmp_path / "subnet.env"
-    network = {"cniVersion": "1.0.0", "name": "cbr0", "type": "flannel", "delegate": {"hairpinMode": True}}
-    network |= {"subnetFile": str(subnet), "dataDir": str(tmp_path / "kept")}
-
-    def plugin(command: str, code: int = 0) -> str:
-        environment = {"CNI_COMMAND": command, "CNI_CONTAINERID": "pod1", "CNI_NETNS": "/proc/self/ns/net"}
-        environment |= {"CNI_IFNAME": "eth0", "CNI_PATH": str(target), "PATH": os.environ["PATH"]}
-        done = subprocess.run(
-            [str(target / "flannel")], input=json.dumps(network), env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout
-
-    assert "flanneld's subnet" in plugin("ADD", 1)
-    assert not (tmp_path / "kept").exists()
-    subnet.write_text(
-        "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.3.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
-    )
-    assert json.loads(plugin("ADD"))["ips"][0]["address"] == "10.244.3.2/24"
-    asked = json.loads((tmp_path / "asked-ADD").read_text())
-    assert asked == {
-        "cniVersion": "1.0.0",
-        "name": "cbr0",
-        "type": "bridge",
-        "mtu": 1450,
-        "ipMasq": False,
-        "isGateway": True,
-        "hairpinMode": True,
-        "ipam": {
-            "type": "host-local",
-            "ranges": [[{"subnet": "10.244.3.0/24"}]],
-            "routes": [{"dst": "10.244.0.0/16"}],
-        },
-    }
-    subnet.unlink()  # as after a reboot
-    plugin("DEL")
-    assert json.loads((tmp_path / "asked-DEL").read_text()) == asked
-    assert list((tmp_path / "kept").iterdir()) == []
-    plugin("DEL")
+    base = "github.com/containernetworking/plugins/plugins"
+    for module, packages in (
+        ("own", ["./flannel"]),
+        ("cni-plugins", [f"{base}/main/bridge", f"{base}/ipam/host-local"]),
+    ):
+        build_programs(DATA / "modules" / module, packages, target, arch="", stamps={}, tags=(), log=tmp_path / "log")
+    delegate = {"hairpinMode": True, "isDefaultGateway": True}
+    network = {"cniVersion": "1.0.0", "name": "cbr0", "type": "flannel", "delegate": delegate}
+    (tmp_path / "network.json").write_text(json.dumps(network))
+    argv = [
+        "unshare",
+        "--net",
+        "--mount",
+        "bash",
+        "-eu",
+        "-c",
+        JOIN,
+        "bash",
+        str(target),
+        str(tmp_path / "network.json"),
+    ]
+    said = run(argv)
+    assert '"address": "10.244.3.2/24"' in said
+    assert "10.244.3.2/24" in said.partition("eth0@")[2].splitlines()[0]
+    assert "default via 10.244.3.1" in said
+    assert "10.244.0.0/16 via 10.244.3.1" in said
+    lines = said.splitlines()
+    words = [line for line in lines if line in ("refused", "mtu 1400", "reached", "checked", "gone", "gone still")]
+    assert words == ["refused", "mtu 1400", "reached", "checked", "gone", "gone still"]
+    assert lines[-2:] == ["gone", "gone still"], "an address or a pod was kept"
 
 
 def test_an_image_config_that_docker_would_load(pause_image: Path) -> None:
