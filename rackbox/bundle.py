@@ -28,6 +28,8 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 """uname(2)'s names → Go's and Debian's."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[0-9A-Za-z][\w.+-]*")
+"""Also a directory's name."""
 _RELEASE = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -141,7 +143,7 @@ def parse_bundle(document: Any, root: Path) -> Bundle:
     components = read.mapping("components", top.get("components"))
     bundle = Bundle(
         root=root,
-        version=read.text("version", top.get("version")),
+        version=read.matching("version", top.get("version"), _NAME, "a name such as 1.36.3-amd64-0123abcd"),
         kubernetes=kubernetes,
         arch=read.text("arch", top.get("arch")),
         source=read.text("from", top.get("from")),

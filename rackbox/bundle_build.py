@@ -194,7 +194,7 @@ def assemble(
     sbom = make_bundle_sbom(document, [*own, *parts.materials])
     for name, made in ((MANIFEST, document), ("sbom.cdx.json", sbom)):
         (out / name).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    _put_in_place(out, home.bundles / version)
+    put_in_place(out, home.bundles / version)
     return read_bundle(home.bundles / version)
 
 
@@ -368,7 +368,7 @@ def _made_before(home: Home, inputs: str) -> Bundle | None:
     return None
 
 
-def _put_in_place(out: Path, target: Path) -> None:
+def put_in_place(out: Path, target: Path) -> None:
     """Have the version appear whole, and stay through a power cut. One of the same name is the same, or damaged."""
     for path in sorted(out.rglob("*")):
         if path.is_file():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rackbox.task import Context, command, group
+from rackbox.task import Context, command, group, out_file
 
 
 @command(
@@ -35,4 +35,20 @@ def check(_: Context, bundle: str = "") -> int:
     return bundles.check_command(bundle)
 
 
-COLLECTION = group("bundle", build_bundle, list_bundles, check)
+@command(to="the file to write", bundle="a directory, or a version or its beginning (default: the newest)")
+def save(_: Context, to: str, bundle: str = "") -> int:
+    """Write a bundle into one file, to be carried to a computer without a network."""
+    from rackbox import bundles
+
+    return bundles.save_command(out_file(to, "TO"), bundle)
+
+
+@command(file="what `bundle.save` has written")
+def load(_: Context, file: str) -> int:
+    """Take a bundle in from a file, after everything in it was held against its checksums."""
+    from rackbox import bundles
+
+    return bundles.load_command(file)
+
+
+COLLECTION = group("bundle", build_bundle, list_bundles, check, save, load)

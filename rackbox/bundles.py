@@ -76,10 +76,7 @@ def list_command(as_json: bool) -> int:
 
 def check_command(wanted: str) -> int:
     """Raise ``LabError`` for the first thing that is wrong."""
-    home = find_user_home()
-    found = name_bundle(home, wanted) if wanted else find_bundle(home)
-    if found is None:
-        raise LabError("no Kubernetes bundle yet", "`./lab bundle` makes one")
+    found = _find(find_user_home(), wanted)
     started = time.monotonic()
     check_bundle(found, arch=found.arch, stacked_etcd=True)
     open_console(stderr=True).print(
@@ -87,6 +84,36 @@ def check_command(wanted: str) -> int:
         f"{time.monotonic() - started:.1f} s"
     )
     return EXIT_OK
+
+
+def save_command(target: Path | None, wanted: str) -> int:
+    """Write the archive, and say how big it is."""
+    from rackbox.bundle_archive import save_bundle
+
+    if target is None:
+        raise LabError("TO: must be a file; got nothing")
+    bundle = _find(find_user_home(), wanted)
+    save_bundle(bundle, target)
+    size = target.stat().st_size >> 20
+    open_console(stderr=True).print(f"[green]✓[/] {target}: bundle {bundle.version}, {size} MiB", soft_wrap=True)
+    return EXIT_OK
+
+
+def load_command(file: str) -> int:
+    """Print where the bundle is now."""
+    from rackbox.bundle_archive import load_bundle
+
+    bundle = load_bundle(find_user_home(), Path(file))
+    open_console(stderr=True).print(f"[green]✓[/] bundle {bundle.version} is there")
+    print(bundle.root)
+    return EXIT_OK
+
+
+def _find(home: Home, wanted: str) -> Bundle:
+    found = name_bundle(home, wanted) if wanted else find_bundle(home)
+    if found is None:
+        raise LabError("no Kubernetes bundle yet", "`./lab bundle` makes one")
+    return found
 
 
 def describe(bundles: tuple[Bundle, ...], now: datetime) -> list[dict[str, Any]]:

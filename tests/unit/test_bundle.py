@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from rackbox.bundle import Bundle, find_bundle, images_for, list_bundles, name_bundle, parse_bundle, read_bundle
+from rackbox.bundle_archive import load_bundle, save_bundle
 from rackbox.bundle_check import (
     check_bundle,
     check_complete,
@@ -59,6 +62,7 @@ BAD = [
     (_set("kind", "box"), "kind: must be 'rackbox-kubernetes-bundle'; got 'box'"),
     (_set("schema", 2), "schema: must be 1; got 2"),
     (_set("kubernetes", "v1.36"), "kubernetes: must be a release such as 1.36.3; got 'v1.36'"),
+    (_set("version", "../x"), "version: must be a name such as 1.36.3-amd64-0123abcd; got '../x'"),
     (_set("built", "yesterday"), "built: must be a date and time"),
     (_set("files", {}), "files: must be a list; got {}"),
     (_set("files", 0, "x"), "files[0]: must be an object; got 'x'"),
@@ -110,7 +114,7 @@ def test_the_newest_of_a_minor_is_found(tmp_path: Path) -> None:
     make_bundle(home.bundles / "b", {"kubernetes": "1.35.9"})
     make_bundle(home.bundles / "c", built="2026-11-21T04:00:00+00:00")
     make_bundle(home.bundles / "d")
-    make_bundle(home.bundles / ".build-x")
+    make_bundle(home.bundles / "e").root.rename(home.bundles / ".build-x")
     (home.bundles / "broken").mkdir()
     (home.bundles / "broken/manifest.json").write_text("{}")
     assert [bundle.version for bundle in list_bundles(home)] == ["b", "a", "c", "d"]
@@ -257,3 +261,61 @@ def test_floors() -> None:
 def test_what_is_read_back_is_what_was_written(bundle: Bundle) -> None:
     again = json.loads((bundle.root / "manifest.json").read_text())
     assert parse_bundle(again, bundle.root) == bundle
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "other", tmp_path / "run")
+
+
+def kept(home: Home) -> list[str]:
+    return sorted(path.name for path in home.bundles.iterdir() if path.name != ".lock")
+
+
+def test_a_bundle_is_carried_as_one_file(bundle: Bundle, home: Home, tmp_path: Path) -> None:
+    save_bundle(bundle, tmp_path / "a.tar")
+    save_bundle(bundle, tmp_path / "b.tar")
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+    loaded = load_bundle(home, tmp_path / "a.tar")
+    assert dataclasses.replace(loaded, root=bundle.root) == bundle
+    assert kept(home) == [bundle.version]
+    assert (loaded.root / "bin/kubeadm").stat().st_mode & 0o777 == (bundle.root / "bin/kubeadm").stat().st_mode & 0o777
+
+
+def test_a_damaged_bundle_is_not_saved(bundle: Bundle, tmp_path: Path) -> None:
+    (bundle.root / "bin/kubeadm").write_text("x")
+    with pytest.raises(LabError, match="bin/kubeadm: truncated or changed"):
+        save_bundle(bundle, tmp_path / "a.tar")
+    assert not list(tmp_path.glob("a.tar*"))
+
+
+def _append(path: Path, name: str, content: bytes) -> None:
+    with tarfile.open(path, "a") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("1.36.3-amd64-00000000/bin/kubelet", r"bin/kubelet: truncated or changed: must be \d+ bytes; got 4"),
+        ("1.36.3-amd64-00000000/bin/more", r"bin/more: must be named by the bundle's manifest"),
+        ("../../evil", r"not an archive of a bundle: .*evil"),
+        ("another/manifest.json", r"must hold one bundle; got 2"),
+    ],
+)
+def test_an_archive_that_was_tampered_with(name: str, says: str, bundle: Bundle, home: Home, tmp_path: Path) -> None:
+    save_bundle(bundle, tmp_path / "a.tar")
+    _append(tmp_path / "a.tar", name, b"evil")
+    with pytest.raises(LabError, match=says):
+        load_bundle(home, tmp_path / "a.tar")
+    assert kept(home) == []
+
+
+def test_no_archive(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_text("text")
+    for path in (tmp_path / "a.tar", tmp_path / "nowhere.tar"):
+        with pytest.raises(LabError, match=r"\.tar: not an archive of a bundle"):
+            load_bundle(home, path)
+    assert kept(home) == []

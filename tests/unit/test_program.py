@@ -193,6 +193,8 @@ DELEGATIONS = [
     ("bundle --from upstream --minor 1.35 --sources s.yaml", "bundles", "command", ("upstream", "1.35", "s.yaml")),
     ("bundle.build --minor 1.36", "bundles", "command", ("go", "1.36", "")),
     ("bundle.list --json", "bundles", "list_command", (True,)),
+    ("bundle.save b.tar --bundle 1.36", "bundles", "save_command", (Path("b.tar"), "1.36")),
+    ("bundle.load b.tar", "bundles", "load_command", ("b.tar",)),
     ("bundle.check --bundle 1.36", "bundles", "check_command", ("1.36",)),
     ("schedule.install", "schedule", "install", (NO_OPTIONS,)),
     (
