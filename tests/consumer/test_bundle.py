@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +22,10 @@ import yaml
 from rich.console import Console
 
 from rackbox.bundle import read_bundle
+from rackbox.bundle_build import stamps_of
 from rackbox.bundle_check import check_bundle
 from rackbox.bundle_pins import DATA, Pins, load_pins
-from rackbox.bundle_recipe import IMAGES, reference_of
+from rackbox.bundle_recipe import COMPONENTS, IMAGES, reference_of
 from rackbox.bundle_upstream import build_from_upstream, load_sources
 from rackbox.errors import LabError
 from rackbox.golang import build_programs, modules_of
@@ -110,6 +112,63 @@ def test_crane_takes_an_archive_and_pushes_it(pause_image: Path, tools: Path, tm
         downloads = Downloads(tmp_path / "downloads", open_session())
         assert fetch_image(downloads, url, PAUSE, ARCH, tmp_path / "again.tar") == ours
         assert (tmp_path / "again.tar").read_bytes() == pause_image.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """containerd and ctr as a bundle has them: from their module."""
+    component = next(item for item in COMPONENTS if item.name == "containerd")
+    target = tmp_path_factory.mktemp("containerd")
+    pins = load_pins()
+    build_programs(
+        pins.modules["containerd"],
+        [program.package for program in component.programs if program.name in ("containerd", "ctr")],
+        target,
+        arch="",
+        stamps=stamps_of(component, pins.components["containerd"], ""),
+        tags=component.tags,
+        log=target / "log",
+    )
+    return target
+
+
+CONTAINERD = """
+version = 3
+root = "{0}/root"
+state = "{0}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime", "io.containerd.cri.v1.images"]
+[grpc]
+address = "{0}/socket"
+"""
+
+
+@pytest.mark.timeout(900)
+def test_containerd_imports_an_archive_under_its_full_name(pause_image: Path, containerd: Path) -> None:
+    """As the hooks do it; the manifest's digest is the one that we said, and all of the image is there."""
+    with tempfile.TemporaryDirectory() as name:  # pytest's own path is too long for a socket
+        place = Path(name)
+        (place / "config.toml").write_text(CONTAINERD.format(place))
+        with (place / "log").open("w") as log:
+            process = subprocess.Popen(
+                [str(containerd / "containerd"), "--config", str(place / "config.toml")], stderr=log
+            )
+        ctr = [str(containerd / "ctr"), "--address", str(place / "socket"), "--namespace", "k8s.io"]
+        try:
+            end = time.monotonic() + 30
+            while subprocess.run([*ctr, "version"], capture_output=True).returncode != 0:
+                assert time.monotonic() < end, (place / "log").read_text()
+                assert process.poll() is None, (place / "log").read_text()
+                time.sleep(0.2)
+            run([*ctr, "images", "import", "--local", str(pause_image)])
+            listed = run([*ctr, "images", "list"]).splitlines()[1:]
+            assert [line.split()[0] for line in listed] == [PAUSE]
+            assert listed[0].split()[2] == read_image(pause_image).digest
+            assert "complete" in run([*ctr, "images", "check"])
+            version = load_pins().components["containerd"]
+            assert run([str(containerd / "containerd"), "--version"]).split()[2] == f"v{version}"
+        finally:
+            process.terminate()
+            process.wait(20)
 
 
 @pytest.fixture
