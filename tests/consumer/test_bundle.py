@@ -21,7 +21,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from rackbox.bundle import read_bundle
+from rackbox.bundle import Bundle, find_bundle, read_bundle
 from rackbox.bundle_build import stamps_of
 from rackbox.bundle_check import check_bundle
 from rackbox.bundle_pins import DATA, Pins, load_pins
@@ -30,7 +30,7 @@ from rackbox.bundle_upstream import build_from_upstream, load_sources
 from rackbox.errors import LabError
 from rackbox.golang import build_programs, modules_of
 from rackbox.oci import Entry, ImageConfig, read_image, write_image, write_layer
-from rackbox.paths import PROJECT, Home
+from rackbox.paths import PROJECT, Home, find_home
 from rackbox.registry import Downloads, fetch_image, open_session
 from tests.consumer.stand_ins import ARCH, publish, registry, serving
 
@@ -418,3 +418,75 @@ def test_an_image_config_that_docker_would_load(pause_image: Path) -> None:
         assert layer is not None
         with tarfile.open(fileobj=io.BytesIO(layer.read())) as inner:
             assert inner.getnames() == ["pause"]
+
+
+@pytest.fixture(scope="session")
+def built() -> Bundle:
+    """The newest bundle that was built here: to build one takes too long for every run."""
+    home = find_home(os.environ, Path.home(), os.getuid())
+    bundle = find_bundle(home)
+    if bundle is None:
+        pytest.skip("no bundle in the catalogue: `./lab bundle` makes one")
+    return bundle
+
+
+@pytest.mark.timeout(300)
+def test_a_built_bundle_is_what_its_kubeadm_asks_for(built: Bundle) -> None:
+    """Whole, static, of its version, and every image under the name that kubeadm itself would pull."""
+    check_bundle(built, arch=built.arch, stacked_etcd=True)
+    for program, arguments, said in (
+        ("kubeadm", ["version", "--output=short"], f"v{built.kubernetes}"),
+        ("kubelet", ["--version"], f"Kubernetes v{built.kubernetes}"),
+        ("kubectl", ["version", "--client"], f"Client Version: v{built.kubernetes}"),
+    ):
+        assert said in run([str(built.root / "bin" / program), *arguments]).splitlines()
+    for file in built.files:
+        with (built.root / file.path).open("rb") as stream:
+            head = stream.read(4096)
+        assert head[:4] == b"\x7fELF"
+        assert b"ld-linux" not in head, f"{file.path} is not static"
+    config = f"--kubernetes-version=v{built.kubernetes}"
+    wanted = run([str(built.root / "bin/kubeadm"), "config", "images", "list", config]).split()
+    repositories = {name.rpartition(":")[0]: name for name in (image.reference for image in built.images)}
+    asked = {name for name in wanted if not name.startswith("registry.k8s.io/etcd:")}  # ours may be newer
+    assert asked <= set(repositories.values())
+    assert "registry.k8s.io/etcd" in repositories
+
+
+def test_a_built_bundles_bill_of_materials(built: Bundle) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    text = (built.root / "sbom.cdx.json").read_text()
+    problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+    assert problem is None, str(problem)
+    purls = {part.get("purl", "") for part in json.loads(text)["components"]}
+    assert f"pkg:golang/k8s.io/api@v0.{built.kubernetes.partition('.')[2]}" in purls
+    assert any(purl.startswith("pkg:deb/debian/nftables@") for purl in purls)
+
+
+USERLAND = """
+mount --make-rprivate /
+mount -t proc proc "$1/proc"
+chroot "$1" nft --version
+for name in iptables ip6tables iptables-save iptables-restore; do chroot "$1" $name --version; done
+chroot "$1" cp /etc/protocols /tmp/copied && cmp "$1/etc/protocols" "$1/tmp/copied" && echo copied
+"""
+
+
+def test_kube_proxys_image_has_a_userland_that_runs(built: Bundle, tmp_path: Path) -> None:
+    """Its layers unpacked as a runtime does, and its programs called: every library is there."""
+    image = next(image for image in built.images if image.path == "images/kube-proxy.tar")
+    root = tmp_path / "root"
+    (root / "proc").mkdir(parents=True)
+    with tarfile.open(built.root / image.path) as archive:
+        saved = archive.extractfile("manifest.json")
+        assert saved is not None
+        for name in json.loads(saved.read())[0]["Layers"]:
+            with tarfile.open(fileobj=archive.extractfile(name)) as layer:
+                layer.extractall(root, filter="tar")
+    said = run(["unshare", "--mount", "bash", "-eu", "-c", USERLAND, "bash", str(root)])
+    assert said.count("(nf_tables)") == 4
+    assert said.splitlines()[-1] == "copied"
+    proxy = run(["chroot", str(root), "/usr/local/bin/kube-proxy", "--version"]).strip()
+    assert proxy == f"Kubernetes v{built.kubernetes}"
