@@ -44,8 +44,17 @@ from rackbox.bundle_recipe import (
 )
 from rackbox.bundle_sbom import Part, deb_part, file_part, make_bundle_sbom, module_part
 from rackbox.catalogue import read_json
-from rackbox.errors import CommandFailed, LabError
-from rackbox.golang import Go, build_programs, find_go, find_source, modules_of, output_name, required_version
+from rackbox.errors import CommandFailed, LabError, MissingTool
+from rackbox.golang import (
+    Go,
+    build_programs,
+    check_compiler,
+    find_go,
+    find_source,
+    modules_of,
+    output_name,
+    required_version,
+)
 from rackbox.oci import Blob, Entry, ImageConfig, layer_from_tree, layer_of, write_image, write_layer
 from rackbox.paths import Home
 from rackbox.run import run
@@ -97,6 +106,8 @@ def bundle_builder(home: Home) -> Iterator[Path]:
 def build_from_go(home: Home, pins: Pins, arch: str, console: Console) -> Bundle:
     """A complete bundle in the catalogue: the one that is there, if the same things would come out."""
     check_pins(pins)
+    if any(component.compiler for component in COMPONENTS) and not (check := check_compiler()).ok:
+        raise MissingTool(f"{check.name}: {check.found}; needs {check.need}", check.fix)
     started = time.monotonic()
     with bundle_builder(home) as work:
         log = home.bundles / f"build-{pins.minor}-{arch}.log"
@@ -143,14 +154,11 @@ def check_pins(pins: Pins) -> None:
 
 def component_key(component: Component, pins: Pins, arch: str, go: Go) -> str:
     """What decides how a component comes out."""
-    return digest_of(
-        RECIPE,
-        asdict(component),
-        pins.components[component.name],
-        arch,
-        go.version,
-        digest_of_tree(pins.modules[component.name]),
-    )
+    recipe = asdict(component)
+    if not component.compiler:
+        del recipe["compiler"]
+    version = pins.components[component.name]
+    return digest_of(RECIPE, recipe, version, arch, go.version, digest_of_tree(pins.modules[component.name]))
 
 
 def stamps_of(component: Component, version: str, date: str) -> dict[str, str]:
@@ -227,7 +235,9 @@ def _build(
     packages = [program.package for program in component.programs]
     stamps = stamps_of(component, version, source.time if source else "")
     try:
-        build_programs(module, packages, made, arch=arch, stamps=stamps, tags=component.tags, log=log)
+        build_programs(
+            module, packages, made, arch=arch, stamps=stamps, tags=component.tags, log=log, compiler=component.compiler
+        )
     except CommandFailed as error:
         raise _explain(error, component, log, work) from error
     programs = []

@@ -47,6 +47,8 @@ class Component:
     programs: tuple[Program, ...]
     stamps: Mapping[str, str]
     tags: tuple[str, ...] = ()
+    compiler: bool = False
+    """Has C in it, for which a compiler and a static C library must be there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,8 @@ COMPONENTS = (
         "github.com/flannel-io/flannel",
         (Program("github.com/flannel-io/flannel", "flanneld"),),
         {"github.com/flannel-io/flannel/pkg/version.Version": "v{version}"},
+        tags=("netgo", "osusergo"),
+        compiler=True,  # its UDP backend, which nobody here uses, is C and cannot be left out
     ),
     Component(
         "metallb",

@@ -210,5 +210,12 @@ def check_go_toolchain() -> Check:
     return check_go(max(go_directive(module) for module in load_pins().modules.values()))
 
 
+def check_c_compiler() -> Check:
+    """The same is true of a C compiler."""
+    from rackbox.golang import check_compiler
+
+    return check_compiler()
+
+
 CHECKS: Mapping[str, tuple[Probe, ...]] = {"lxc": _lxc_checks()}
-NOTES: tuple[Probe, ...] = (check_kvm, check_go_toolchain)
+NOTES: tuple[Probe, ...] = (check_kvm, check_go_toolchain, check_c_compiler)

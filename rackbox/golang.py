@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ HOW_TO_GET = (
     "a release from go.dev/doc/install, unpacked to /usr/local with /usr/local/go/bin in PATH; or as root: "
     "apt-get install golang-go, which is enough from 1.21 on if it may fetch newer ones (GOTOOLCHAIN=auto)"
 )
+COMPILER_FIX = "for a bundle of Kubernetes, as root: apt-get install --no-install-recommends gcc libc6-dev"
 SWITCHES = (1, 21)
 """The first Go that fetches the toolchain that a go.mod asks for by itself."""
 ASK_S = 120.0
@@ -80,6 +82,15 @@ def check_go(least: tuple[int, ...]) -> Check:
     return Check("go", enough, version + note, need, fix="" if enough else HOW_TO_GET, required=False)
 
 
+def check_compiler() -> Check:
+    """Whether C can be compiled into a static program: flannel has some."""
+    program = os.environ.get("CC") or "gcc"
+    there = shutil.which(program.split()[0]) is not None
+    return Check(
+        "C compiler", there, program if there else "not found", "gcc and libc6-dev", COMPILER_FIX, required=False
+    )
+
+
 def find_go(module: Path) -> Go:
     """The toolchain that builds a directory's module; raises ``MissingTool`` without one that can."""
     check = check_go(go_directive(module))
@@ -105,12 +116,19 @@ def build_programs(
     stamps: Mapping[str, str],
     tags: Sequence[str],
     log: Path,
+    compiler: bool = False,
 ) -> None:
-    """Build the packages' programs, static and without paths of this computer, into the directory ``target``."""
+    """Build the packages' programs, static and without paths of this computer, into the directory ``target``.
+
+    With ``compiler`` C in them is built by gcc, or by what $CC names.
+    """
     flags = ["-s", "-w", *(f"-X={name}={value}" for name, value in stamps.items())]
+    if compiler:
+        flags += ["-linkmode=external", "-extldflags=-static"]
     argv = ["nice", "-n", "10", "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly"]
     argv += [f"-tags={','.join(tags)}", f"-ldflags={' '.join(flags)}", "-o", f"{target}/", *packages]
-    run(argv, timeout=BUILD_S, cwd=module, env=_environment(arch), log=log)
+    environment = {**_environment(arch), **({"CGO_ENABLED": "1"} if compiler else {})}
+    run(argv, timeout=BUILD_S, cwd=module, env=environment, log=log)
 
 
 def output_name(package: str) -> str:

@@ -10,9 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from rackbox import golang
-from rackbox.bundle_build import Parts, add_manifest, assemble, check_pins, component_key, images_named, stamps_of
+from rackbox.bundle_build import (
+    Parts,
+    add_manifest,
+    assemble,
+    build_from_go,
+    check_pins,
+    component_key,
+    images_named,
+    stamps_of,
+)
 from rackbox.bundle_cache import Cache
 from rackbox.bundle_check import check_bundle
 from rackbox.bundle_pins import DATA, Pins, list_minors, load_pins
@@ -275,6 +285,16 @@ def test_which_go_is_enough(answer: str, ok: bool, monkeypatch: pytest.MonkeyPat
     check = check_go((1, 26, 8))
     assert check.ok is ok
     assert bool(check.fix) is not ok
+
+
+def test_no_compiler_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Flannel's UDP backend is C: known before the half hour of compiling, not after it."""
+    monkeypatch.setenv("CC", "no-such-compiler -m64")
+    assert not golang.check_compiler().ok
+    with pytest.raises(MissingTool, match="C compiler: not found; needs gcc and libc6-dev") as caught:
+        build_from_go(Home(tmp_path, tmp_path), load_pins(), "amd64", Console(quiet=True))
+    assert "apt-get install" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("error", [MissingTool("go: not found"), CommandFailed("go env: exit 1")])
