@@ -11,7 +11,7 @@ import sys
 from invoke.collection import Collection
 from invoke.context import Context
 
-from rackbox import image_tasks, schedule_tasks
+from rackbox import bundle_tasks, image_tasks, schedule_tasks
 from rackbox.task import after_double_dash, command, lab_file, out_file, path_or_none
 
 
@@ -138,3 +138,4 @@ def run_tests(_: Context, e2e: bool = False) -> int:
 namespace = Collection(doctor, plan, render, up, status, failover_test, ssh, shell, down, run_tests)
 namespace.add_collection(image_tasks.COLLECTION)
 namespace.add_collection(schedule_tasks.COLLECTION)
+namespace.add_collection(bundle_tasks.COLLECTION)

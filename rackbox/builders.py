@@ -21,12 +21,19 @@ from rackbox.paths import Home
 def builder(home: Home, os_name: str, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock on all boxes of an OS: their catalogue is one file. With ``wait``, another builder's end is waited
     for."""
-    home.boxes.mkdir(parents=True, exist_ok=True)
-    with (home.boxes / f".{os_name}.lock").open("w") as lock:
+    with alone(home.boxes / f".{os_name}.lock", f"build of {os_name}", wait=wait):
+        yield
+
+
+@contextmanager
+def alone(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock on a file, which is made if need be; raise ``LabBusy`` if somebody else does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise LabBusy(f"another build of {os_name} is under way", "wait for it to end") from None
+            raise LabBusy(f"another {what} is under way", "wait for it to end") from None
         yield
 
 

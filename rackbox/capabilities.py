@@ -245,11 +245,27 @@ def check_build_root() -> Check:
 
 
 CHECKS: Mapping[str, tuple[Probe, ...]] = {"lxc": _lxc_checks()}
-NOTES: tuple[Probe, ...] = (check_kvm,)
-
 BUILD_CHECKS: Mapping[str, tuple[Probe, ...]] = {
     "lxc": CHECKS["lxc"],
     "libvirt": _vm_build_checks(),
     "virtualbox": _vm_build_checks(),
 }
 """What building a box needs, by provider: a box can be built where its machines cannot run."""
+
+
+def check_go_toolchain() -> Check:
+    """Only a bundle of Kubernetes that is built here needs Go; a lab does not."""
+    from rackbox.bundle_pins import load_pins
+    from rackbox.golang import check_go, go_directive
+
+    return check_go(max(go_directive(module) for module in load_pins().modules.values()))
+
+
+def check_c_compiler() -> Check:
+    """The same is true of a C compiler."""
+    from rackbox.golang import check_compiler
+
+    return check_compiler()
+
+
+NOTES: tuple[Probe, ...] = (check_kvm, check_go_toolchain, check_c_compiler)

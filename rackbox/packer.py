@@ -34,12 +34,12 @@ def run_packer(
     argv += [f"-var={name}={value}" for name, value in variables.items()]
     environment = {**os.environ, "TMPDIR": str(work), "CHECKPOINT_DISABLE": "1", "PACKER_CONFIG_DIR": str(work)}
     try:
-        run([*_apart(), *argv, str(recipe)], timeout=timeout, env=environment, log=log)
+        run([*apart(), *argv, str(recipe)], timeout=timeout, env=environment, log=log)
     except CommandFailed as error:
         raise _explain(error, work, log) from error
 
 
-def _apart() -> Sequence[str]:
+def apart() -> Sequence[str]:
     """What makes a program run where all that it mounts and starts ends with it, and it with us, however that comes.
 
     mmdebstrap mounts /proc, /sys and /dev in its tree; were they left there, cleaning up would go through them.

@@ -25,6 +25,11 @@ class Home:
         return self.data / "boxes"
 
     @property
+    def bundles(self) -> Path:
+        """Kubernetes bundles, one directory a version."""
+        return self.data / "bundles"
+
+    @property
     def vagrant(self) -> Path:
         """VAGRANT_HOME: ours alone, so the user's own boxes and plugins are never touched."""
         return self.data / "vagrant"

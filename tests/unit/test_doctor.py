@@ -143,6 +143,7 @@ def test_only_debian_12_is_debian_12() -> None:
 
 def fake_checks(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:
     monkeypatch.setattr(capabilities, "CHECKS", {"lxc": tuple(lambda check=check: check for check in checks)})
+    monkeypatch.setattr(doctor, "NOTES", (capabilities.check_kvm,))
     monkeypatch.setattr(tools, "find_release", lambda: BOOKWORM)
     monkeypatch.setattr(doctor, "find_release", lambda: BOOKWORM)
 

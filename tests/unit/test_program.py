@@ -125,6 +125,10 @@ def test_usage_errors_exit_3_and_say_what_to_do(
     assert down.calls == []
 
 
+DEFAULTS = {"image.build", "bundle.build"}
+"""Tasks that are listed by their collection's name alone."""
+
+
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
 def test_help_names_every_task(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str]
@@ -132,7 +136,7 @@ def test_help_names_every_task(
     assert run_program(monkeypatch, argv) == 0
     text = capsys.readouterr().out
     listed = re.findall(r"^  ([a-z][a-z.-]*)  +[A-Z]", text, re.MULTILINE)
-    assert sorted(listed) == sorted(tasks.namespace.task_names.keys() - {"image.build"} | {"image"})
+    assert sorted(listed) == sorted(tasks.namespace.task_names.keys() - DEFAULTS | {"image", "bundle"})
 
 
 @pytest.mark.parametrize("argv", [["schedule", "--help"], ["--help", "schedule"]])
@@ -185,6 +189,13 @@ DELEGATIONS = [
     ("image.diff 1a current", "shelf", "diff_command", ("debian-13", "lxc", "1a", "current", False)),
     ("image.rollback --to 1a", "shelf", "rollback_command", ("debian-13", "lxc", "1a")),
     ("image.prune --keep 2 --dry-run", "shelf", "prune_command", ("debian-13", "lxc", 2, True)),
+    ("bundle", "bundles", "command", ("go", "", "")),
+    ("bundle --from upstream --minor 1.35 --sources s.yaml", "bundles", "command", ("upstream", "1.35", "s.yaml")),
+    ("bundle.build --minor 1.36", "bundles", "command", ("go", "1.36", "")),
+    ("bundle.list --json", "bundles", "list_command", (True,)),
+    ("bundle.save b.tar --bundle 1.36", "bundles", "save_command", (Path("b.tar"), "1.36")),
+    ("bundle.load b.tar", "bundles", "load_command", ("b.tar",)),
+    ("bundle.check --bundle 1.36", "bundles", "check_command", ("1.36",)),
     ("schedule.install", "schedule", "install", (NO_OPTIONS,)),
     (
         "schedule.install --when daily --os debian-13 --keep 5 --jitter 1h --notify-on change --webhook http://h/",
@@ -247,7 +258,7 @@ def test_a_task_calls_one_function(
 
 def test_every_task_is_among_the_delegations() -> None:
     tried = {shlex.split(line)[0] for line, *_ in DELEGATIONS}
-    assert tried - {"image"} == set(tasks.namespace.task_names)
+    assert tried - {"image", "bundle"} == set(tasks.namespace.task_names)
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 77])

@@ -1,0 +1,412 @@
+"""`invoke bundle --from go`: builds a bundle's programs from pinned Go modules and packs their images.
+
+Entry points: ``build_from_go``, and ``assemble`` for whoever has the parts already. Each component is kept by what it
+was made from, so that a build that was broken off goes on where it was, and one that is asked for again has nothing to
+do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from rackbox import __version__
+from rackbox.box import sha256_of, sync_directory
+from rackbox.builders import alone, remove_tree
+from rackbox.bundle import KIND, MANIFEST, SCHEMA, Bundle, parse_bundle, read_bundle
+from rackbox.bundle_cache import Cache, Kept, digest_of, digest_of_tree
+from rackbox.bundle_check import check_files
+from rackbox.bundle_pins import Pins
+from rackbox.bundle_recipe import (
+    COMPONENTS,
+    IMAGES,
+    MANIFESTS,
+    SUITE,
+    USERLAND,
+    Component,
+    Image,
+    Manifest,
+    reference_of,
+)
+from rackbox.bundle_sbom import Part, deb_part, file_part, make_bundle_sbom, module_part
+from rackbox.catalogue import read_json
+from rackbox.errors import CommandFailed, LabError, MissingTool
+from rackbox.golang import (
+    Go,
+    build_programs,
+    check_compiler,
+    find_go,
+    find_source,
+    modules_of,
+    output_name,
+    required_version,
+)
+from rackbox.oci import Blob, Entry, ImageConfig, layer_from_tree, layer_of, write_image, write_layer
+from rackbox.packer import apart
+from rackbox.paths import Home
+from rackbox.run import run
+
+EPOCH = 0
+"""The time of every file in an image: what is the same must come out the same."""
+RECIPE = 1
+"""To be raised when the same inputs are to be built in another way: the cache is asked by it, too."""
+ROOM_MIB = 4000
+"""Free space that a build needs at its peak: programs, images, and both once more while they are moved into place."""
+KEPT_S = 60 * 86400.0
+"""How long a component that no build has used stays in the cache."""
+TREE_S = 900.0
+LEFT_OUT = (
+    "usr/share/doc/",
+    "usr/share/man/",
+    "usr/share/locale/",
+    "usr/share/info/",
+    "usr/share/lintian/",
+    "var/",
+    "dev/",
+)
+_ALTERNATIVES = ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore")
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a bundle is put together from. ``entries`` are lists of the manifest, without size and checksum."""
+
+    files: list[dict[str, Any]] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
+    manifests: list[dict[str, Any]] = field(default_factory=list)
+    materials: list[Part] = field(default_factory=list)
+
+
+@contextmanager
+def bundle_builder(home: Home) -> Iterator[Path]:
+    """Hold the lock on all bundles, remove what a killed builder left, and give a directory to work in."""
+    with alone(home.bundles / ".lock", "build of a bundle"):
+        for stale in home.bundles.glob(".build-*"):
+            remove_tree(stale)
+        if (free := shutil.disk_usage(home.bundles).free >> 20) < ROOM_MIB:
+            hint = "make room, or set RACKBOX_HOME to a directory that has it"
+            raise LabError(f"{home.bundles}: a bundle needs {ROOM_MIB} MiB to be made; free are {free} MiB", hint)
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=home.bundles) as directory:
+            yield Path(directory)
+
+
+def build_from_go(home: Home, pins: Pins, arch: str, console: Console) -> Bundle:
+    """A complete bundle in the catalogue: the one that is there, if the same things would come out."""
+    check_pins(pins)
+    if any(component.compiler for component in COMPONENTS) and not (check := check_compiler()).ok:
+        raise MissingTool(f"{check.name}: {check.found}; needs {check.need}", check.fix)
+    started = time.monotonic()
+    with bundle_builder(home) as work:
+        log = home.bundles / f"build-{pins.minor}-{arch}.log"
+        log.unlink(missing_ok=True)
+        cache = Cache(home.data / "cache" / "bundle")
+        kept: dict[str, Kept] = {}
+        keys: dict[str, str] = {}
+        for component in COMPONENTS:
+            go = find_go(pins.modules[component.name])
+            name, key = f"{component.name}-{arch}", component_key(component, pins, arch, go)
+            found = cache.find(name, key)
+            kept[component.name] = found or _build(component, pins, arch, go, cache, name, key, work, log, console)
+            keys[name] = key
+        name, key = f"userland-{arch}", digest_of(RECIPE, SUITE, USERLAND, arch)
+        userland = cache.find(name, key) or _fetch_userland(cache, arch, name, key, work, log, console)
+        keys[name] = key
+        cache.drop_others(keys, KEPT_S, time.time())
+        made_from = digest_of(keys, [asdict(image) for image in IMAGES], RECIPE)
+        if (same := _made_before(home, made_from)) is not None:
+            console.print(f"[green]✓[/] bundle {same.version}: nothing changed  {time.monotonic() - started:.1f} s")
+            return same
+        out = work / "bundle"
+        parts = _pack(pins, arch, kept, userland, work, out)
+        bundle = assemble(home, out, pins, arch, "go", parts, {"inputs": made_from, "go": go.version})
+    console.print(
+        f"[green]✓[/] bundle {bundle.version}: {len(bundle.files)} programs, {len(bundle.images)} images, "
+        f"{bundle.size >> 20} MiB  {time.monotonic() - started:.0f} s"
+    )
+    return bundle
+
+
+def check_pins(pins: Pins) -> None:
+    """Raise unless every go.mod names the version that is pinned."""
+    for component in COMPONENTS:
+        directory = pins.modules[component.name]
+        wanted, found = pins.components[component.name], required_version(directory, component.module)
+        if component.module and found != wanted:
+            raise LabError(
+                f"{directory / 'go.mod'}: {component.module}: must be v{wanted}, as in {pins.minor}.yaml; "
+                f"got {f'v{found}' if found else 'nothing'}",
+                "name one version in both, then `go mod tidy` in that directory",
+            )
+
+
+def component_key(component: Component, pins: Pins, arch: str, go: Go) -> str:
+    """What decides how a component comes out."""
+    recipe = asdict(component)
+    if not component.compiler:
+        del recipe["compiler"]
+    version = pins.components[component.name]
+    return digest_of(RECIPE, recipe, version, arch, go.version, digest_of_tree(pins.modules[component.name]))
+
+
+def stamps_of(component: Component, version: str, date: str) -> dict[str, str]:
+    """The variables that are set at link time, filled in."""
+    major, minor = version.split(".")[:2]
+    values = {"version": version, "major": major, "minor": minor, "date": date}
+    return {name: text.format(**values) for name, text in component.stamps.items()}
+
+
+def assemble(
+    home: Home, out: Path, pins: Pins, arch: str, source: str, parts: Parts, more: Mapping[str, str]
+) -> Bundle:
+    """Write manifest and SBOM beside the parts in ``out``, and have it all appear in the catalogue by one rename."""
+    for entry in (*parts.files, *parts.images, *parts.manifests):
+        path = out / entry["path"]
+        entry["sha256"], entry["size"] = sha256_of(path), path.stat().st_size
+    listed = [*parts.files, *parts.images, *parts.manifests]
+    content = digest_of(sorted((entry["path"], entry["sha256"]) for entry in listed))
+    version = f"{pins.kubernetes}-{arch}-{content[:8]}"
+    there = {str(entry["component"]) for entry in listed}
+    versions = {**pins.components, **pins.only_upstream}
+    built = datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()), UTC)
+    document = {
+        "schema": SCHEMA,
+        "kind": KIND,
+        "version": version,
+        "kubernetes": pins.kubernetes,
+        "minor": pins.minor,
+        "arch": arch,
+        "from": source,
+        "built": built.isoformat(timespec="seconds"),
+        "rackbox": __version__,
+        **more,
+        "components": {name: versions[name] for name in versions if name in there},
+        "files": parts.files,
+        "images": parts.images,
+        "manifests": parts.manifests,
+    }
+    parse_bundle(document, out)  # what we would not read must not be written
+    own = [file_part(entry, versions[str(entry["component"])]) for entry in listed]
+    sbom = make_bundle_sbom(document, [*own, *parts.materials])
+    for name, made in ((MANIFEST, document), ("sbom.cdx.json", sbom)):
+        (out / name).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    put_in_place(out, home.bundles / version)
+    return read_bundle(home.bundles / version)
+
+
+def userland_entries() -> list[Entry]:
+    """What the packages' own scripts would have made: the links that Debian's alternatives are, and /tmp."""
+    links = [Entry(f"usr/sbin/{name}", link="xtables-nft-multi") for name in _ALTERNATIVES]
+    links += [Entry(name, link=f"usr/{name}") for name in ("bin", "sbin", "lib", "lib64")]
+    links += [Entry(f"usr/bin/{name}", link="busybox") for name in ("cp", "sh", "ls", "cat")]
+    return [*links, Entry("tmp", mode=0o1777), Entry("run"), Entry("var/run", link="/run")]
+
+
+def _build(
+    component: Component,
+    pins: Pins,
+    arch: str,
+    go: Go,
+    cache: Cache,
+    name: str,
+    key: str,
+    work: Path,
+    log: Path,
+    console: Console,
+) -> Kept:
+    started = time.monotonic()
+    module, version = pins.modules[component.name], pins.components[component.name]
+    console.print(f"building {component.name} {version} with {go.version} (log: {log})", soft_wrap=True)
+    source = find_source(module, component.module, log) if component.module else None
+    made = work / component.name
+    made.mkdir()
+    packages = [program.package for program in component.programs]
+    stamps = stamps_of(component, version, source.time if source else "")
+    try:
+        build_programs(
+            module, packages, made, arch=arch, stamps=stamps, tags=component.tags, log=log, compiler=component.compiler
+        )
+    except CommandFailed as error:
+        raise _explain(error, component, log, work) from error
+    programs = []
+    for program in component.programs:
+        path = made / output_name(program.package)
+        programs.append(path.rename(made / program.name))
+    modules = [asdict(module) for module in modules_of(programs)]
+    for manifest in MANIFESTS:
+        if manifest.component == component.name and source is not None:
+            shutil.copyfile(source.directory / manifest.source, made / manifest.name)
+    kept = cache.keep(name, key, made, {"modules": modules, "go": go.version})
+    size = sum(program.stat().st_size for program in kept.directory.iterdir()) >> 20
+    console.print(f"[green]✓[/] {component.name} {version} {size} MiB  {time.monotonic() - started:.0f} s")
+    return kept
+
+
+def _fetch_userland(cache: Cache, arch: str, name: str, key: str, work: Path, log: Path, console: Console) -> Kept:
+    """Debian's packet filters and their libraries, unpacked and not installed: no package manager in an image."""
+    started = time.monotonic()
+    made = work / "userland"
+    made.mkdir()
+    tree = work / "userland.tar"
+    argv = ["mmdebstrap", "--variant=extract", f"--architectures={arch}", "--format=tar", "--skip=cleanup/apt"]
+    argv += ["--skip=essential/unlink", f"--include={','.join(USERLAND)}", SUITE, str(tree)]
+    environment = {**os.environ, "TMPDIR": str(work), "SOURCE_DATE_EPOCH": str(EPOCH)}
+    run([*apart(), *argv], timeout=TREE_S, env=environment, log=log)
+    packages = packages_in(tree)
+    layer_from_tree(made / "layer.tar", tree, userland_entries(), EPOCH, LEFT_OUT)
+    tree.unlink()
+    kept = cache.keep(name, key, made, {"packages": packages})
+    console.print(f"[green]✓[/] {len(packages)} packages of Debian {SUITE}  {time.monotonic() - started:.0f} s")
+    return kept
+
+
+def packages_in(tree: Path) -> list[dict[str, str]]:
+    """The .deb files that mmdebstrap has left in a tree: name, version, architecture, SHA-256."""
+    found = []
+    with tarfile.open(tree) as archive:
+        for member in archive.getmembers():
+            directory, _, file = member.name.rpartition("/")
+            if member.isfile() and directory.endswith("var/cache/apt/archives") and file.endswith(".deb"):
+                content = archive.extractfile(member)
+                assert content is not None
+                package, version, arch = file.removesuffix(".deb").split("_")
+                sha256 = hashlib.sha256(content.read()).hexdigest()
+                version = version.replace("%3a", ":")
+                found.append({"name": package, "version": version, "architecture": arch, "sha256": sha256})
+    if not found:
+        raise LabError(f"{tree}: no packages in it", "is mmdebstrap older than 1.0?")
+    return sorted(found, key=lambda package: package["name"])
+
+
+def _pack(pins: Pins, arch: str, kept: Mapping[str, Kept], userland: Kept, work: Path, out: Path) -> Parts:
+    """Copy the programs and write the images; the parts' lists."""
+    parts = Parts()
+    for directory in ("bin", "cni", "images", "manifests"):
+        (out / directory).mkdir(parents=True)
+    for component in COMPONENTS:
+        have = kept[component.name]
+        for program in component.programs:
+            if not program.install:
+                continue
+            shutil.copyfile(have.path(program.name), out / program.path)
+            (out / program.path).chmod(0o755)
+            parts.files.append(
+                {
+                    "path": program.path,
+                    "component": component.name,
+                    "mode": "0755",
+                    "install": program.install,
+                    "on": list(program.on),
+                }
+            )
+        parts.materials += [module_part(module) for module in have.notes["modules"]]
+    base = layer_of(userland.path("layer.tar"))
+    for image in IMAGES:
+        parts.images.append(_pack_image(image, pins, arch, kept[image.component], base, work, out))
+    parts.materials += [deb_part(package, SUITE) for package in userland.notes["packages"]]
+    for manifest in MANIFESTS:
+        add_manifest(parts, manifest, kept[manifest.component].path(manifest.name), pins, out)
+    return parts
+
+
+def add_manifest(parts: Parts, manifest: Manifest, source: Path, pins: Pins, out: Path) -> None:
+    """Copy a file for kubectl, if it is the one that was pinned."""
+    if (found := sha256_of(source)) != (wanted := pins.checksums.get(manifest.name, "")):
+        raise LabError(
+            f"{manifest.name} of {manifest.component} {pins.components[manifest.component]}: "
+            f"SHA-256 must be {wanted or 'pinned'}; got {found}",
+            f"read it, then write its checksum into packaging/bundle/{pins.minor}.yaml",
+        )
+    path = f"manifests/{manifest.name}"
+    shutil.copyfile(source, out / path)
+    parts.manifests.append({"path": path, "component": manifest.component, "images": images_named(out / path)})
+
+
+def _pack_image(image: Image, pins: Pins, arch: str, have: Kept, base: Blob, work: Path, out: Path) -> dict[str, Any]:
+    path = f"images/{image.name}.tar"
+    reference = reference_of(image, pins.components)
+    entries = [Entry(image.inside, have.path(image.program))]
+    if not image.userland:
+        entries.append(Entry("tmp", mode=0o1777))
+    own = write_layer(work / "layer.tar", entries, EPOCH)
+    labels = {
+        "org.opencontainers.image.title": image.name,
+        "org.opencontainers.image.version": pins.components[image.component],
+    }
+    config = ImageConfig((image.inside,), arch, EPOCH, labels=labels)
+    digest = write_image(out / path, reference, [base, own] if image.userland else [own], config)
+    return {
+        "path": path,
+        "component": image.component,
+        "reference": reference,
+        "digest": digest,
+        "on": list(image.on),
+    }
+
+
+def images_named(manifest: Path) -> list[str]:
+    """The images that a file for kubectl names, each once."""
+    names: list[str] = []
+    for line in manifest.read_text(encoding="utf-8").splitlines():
+        key, _, value = line.strip().removeprefix("- ").partition(": ")
+        if key == "image" and value.strip() not in names:
+            names.append(value.strip().strip("'\""))
+    return names
+
+
+def _made_before(home: Home, inputs: str) -> Bundle | None:
+    for path in sorted(home.bundles.glob(f"*/{MANIFEST}")):
+        if read_json(path).get("inputs") == inputs:
+            bundle = read_bundle(path.parent)
+            try:
+                check_files(bundle)
+            except LabError:  # damaged: it is made anew
+                return None
+            return bundle
+    return None
+
+
+def put_in_place(out: Path, target: Path) -> None:
+    """Have the version appear whole, and stay through a power cut. One of the same name is the same, or damaged."""
+    for path in sorted(out.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+    for directory in (out, *(path for path in out.iterdir() if path.is_dir())):
+        sync_directory(directory)
+    if target.exists():
+        old = target.with_name(f".build-old-{target.name}")
+        target.rename(old)
+        out.rename(target)
+        remove_tree(old)
+    else:
+        out.rename(target)
+    sync_directory(target.parent)
+
+
+def _explain(error: CommandFailed, component: Component, log: Path, work: Path) -> LabError:
+    """The same failure with what to do about it."""
+    text = error.message
+    if "no space left on device" in text.lower() or shutil.disk_usage(work).free >> 20 < 100:
+        return LabError(
+            f"{component.name}: the disk is full (log: {log})", "make room: Go's build cache needs some GiB"
+        )
+    if "signal: killed" in text:
+        error.hint = "the compiler or the linker was killed, mostly for memory: linking the kubelet needs about 2 GiB"
+    elif "dial tcp" in text or "no such host" in text or "403 Forbidden" in text:
+        error.hint = "the Go module proxy was not reached or refused: see `go env GOPROXY`; what is done is kept"
+    else:
+        error.hint = f"the whole output is in {log}; what is done is kept: run it again to go on"
+    return error
