@@ -37,7 +37,8 @@ class LiveMachine:
     node: Node
 
     def run(self, script: str, *, timeout: float = 10.0, check: bool = True) -> Result:
-        return self.lab.connections.run(self.node.name, script, timeout=timeout, check=check)
+        limit = timeout * self.lab.provider.patience
+        return self.lab.connections.run(self.node.name, script, timeout=limit, check=check)
 
     def stream_argv(self) -> list[str]:
         return self.lab.connections.stream_argv(self.node.name)
@@ -167,7 +168,8 @@ class LiveLab:
 
     def _read_document(self, node: Node) -> Document | None:
         try:
-            result = self.connections.run(node.name, STATUS, timeout=STATUS_TIMEOUT, check=False)
+            limit = STATUS_TIMEOUT * self.provider.patience
+            result = self.connections.run(node.name, STATUS, timeout=limit, check=False)
             document: Document = json.loads(result.stdout) if result.ok else {}
         except (LabError, ValueError):
             return None

@@ -61,11 +61,13 @@ class Nic:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A named volume of a machine: an LVM volume in VMs, a directory of its own in system containers."""
+    """A named volume of a machine: an LVM volume in VMs, a directory of its own in system containers. ``of_box``: every
+    machine has it, and only its size is the lab's business (system containers have no use for that)."""
 
     name: str
     mount: str
     size_mib: int
+    of_box: bool = False
 
 
 @dataclass(frozen=True, slots=True)
