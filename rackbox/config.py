@@ -201,6 +201,9 @@ class Config(Section):
     nodes: NodesByRole = Field(description="The machines, by role.")
     load_balancer: LoadBalancerConfig | None = key(None, "The balancer pair, its floating IP and services.")
     gluster: Gluster | None = key(None, "The storage that workers share.")
+    wait: Annotated[int, duration_between("10s", "1h")] = key(
+        "2m", "How long a machine that provisions itself waits for another one, before it gives up."
+    )
     failover: FailoverConfig = key({}, "How failures are measured and judged.")
 
     _source: YamlFile = PrivateAttr(default=YamlFile("config", {}, {}))

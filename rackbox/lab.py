@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 from rackbox.errors import LabBusy, LabError, MachineError
@@ -78,7 +79,8 @@ class LiveLab:
 
     @property
     def connections(self) -> Connections:
-        return Connections(self.paths, lambda argv: self.provider.host_argv(self.topology, argv))
+        wrap = partial(self.provider.host_argv, self.topology)
+        return Connections(self.paths, wrap, self.provider.patience)
 
     @property
     def state(self) -> LabState | None:

@@ -63,6 +63,7 @@ def plan_topology(config: Config) -> Topology:
         dns=_plan_dns(config.domain, nodes, balancer, services),
         gluster_volume=config.storage.volume if has_gluster else None,
         gluster_mount=config.storage.mount,
+        wait_ms=config.wait,
         failover=_plan_failover(config),
     )
 

@@ -226,6 +226,7 @@ def _check_room(lab: LiveLab, directory: Path) -> None:
 
 def _put_right(lab: LiveLab) -> None:
     def mend(node: Node) -> None:
+        lab.connections.open(node.name)  # which may take seconds: the time is told when somebody listens
         lab.machine(node.name).run(_PUT_RIGHT.format(now=f"{time.time():.3f}"), timeout=20)
 
     _each(lab, mend)

@@ -218,7 +218,8 @@ class Failover:
 @dataclass(frozen=True, slots=True)
 class Topology:
     """The whole lab. ``nodes`` are ordered gateway, lb, master, gluster, worker: the order in which they help
-    each other up, though any order works."""
+    each other up, though any order works. ``wait_ms`` is how long a machine waits for another one while it
+    provisions itself."""
 
     lab: str
     domain: str
@@ -232,6 +233,7 @@ class Topology:
     dns: tuple[DnsRecord, ...]
     gluster_volume: str | None
     gluster_mount: str
+    wait_ms: int
     failover: Failover
 
     def network(self, name: str) -> Network:

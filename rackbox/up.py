@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -128,8 +129,9 @@ def _boot(
         for node in lab.topology.nodes
         if node.name in running and (state.digests.get(node.name) != digests[node.name] or node.name in state.failed)
     ]
-    for node in changed:
-        _provision_again(lab, node)
+    if changed:
+        with ThreadPoolExecutor(max_workers=len(changed)) as pool:
+            list(pool.map(partial(_provision_again, lab), changed))
     board = MachineBoard(console, [node.name for node in (*start, *changed)])
     try:
         _start_machines(lab, vagrant, start, changed, board)

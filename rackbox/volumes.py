@@ -102,7 +102,7 @@ def plan_growth(node: str, name: str, wanted: int, group: Group) -> int:
         raise LabError(
             f"{node}: volume {name}: must be {format_size(has + group.free)} or less: it has {format_size(has)}, and "
             f"group {GROUP} has {format_size(group.free)} left; got {format_size(wanted)}",
-            "ask for less, or take the lab down and give the role a larger `disk:`",
+            "ask for less",
         )
     return wanted - has
 
