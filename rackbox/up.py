@@ -291,4 +291,5 @@ def open_vagrant(lab: LiveLab) -> VagrantAdapter:
         provider=lab.provider.name,
         log=lab.paths.logs / "vagrant.log",
         wrap=lambda argv: lab.provider.host_argv(lab.topology, argv),
+        patience=lab.provider.patience,
     )

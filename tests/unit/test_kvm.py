@@ -38,7 +38,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "kvm"
     path.touch()
     monkeypatch.setattr(kvm, "DEVICE", path)
-    monkeypatch.setattr(kvm.shutil, "which", lambda name: "/bin/true")
+    monkeypatch.setattr("rackbox.kvm.shutil.which", lambda name: "/bin/true")
     return path
 
 
