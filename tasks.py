@@ -11,7 +11,7 @@ import sys
 from invoke.collection import Collection
 from invoke.context import Context
 
-from rackbox import bundle_tasks, image_tasks, schedule_tasks
+from rackbox import bundle_tasks, image_tasks, lab_tasks, schedule_tasks
 from rackbox.task import after_double_dash, command, lab_file, out_file, path_or_none
 
 
@@ -127,15 +127,21 @@ def down(_: Context, lab: str = "", keep: bool = False) -> int:
     return down.command(lab_file(lab), keep)
 
 
-@command(name="test", e2e="real machines, too (needs root, builds the box if there is none)")
-def run_tests(_: Context, e2e: bool = False) -> int:
+@command(
+    name="test",
+    e2e="real machines, too (needs root, builds the box if there is none)",
+    vm="virtual machines (needs root, builds their box if there is none)",
+)
+def run_tests(_: Context, e2e: bool = False, vm: bool = False) -> int:
     """Run the project's own tests; what follows `--` goes to pytest."""
     from rackbox import selftest
 
-    return selftest.command(e2e, after_double_dash(sys.argv))
+    return selftest.command(e2e, vm, after_double_dash(sys.argv))
 
 
 namespace = Collection(doctor, plan, render, up, status, failover_test, ssh, shell, down, run_tests)
 namespace.add_collection(image_tasks.COLLECTION)
 namespace.add_collection(schedule_tasks.COLLECTION)
 namespace.add_collection(bundle_tasks.COLLECTION)
+namespace.add_collection(lab_tasks.VOLUME)
+namespace.add_collection(lab_tasks.SNAPSHOT)

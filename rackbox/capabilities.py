@@ -16,8 +16,10 @@ from pathlib import Path
 
 from rackbox.cgroups import host_view
 from rackbox.errors import LabError
+from rackbox.kvm import SOUND_TCG, prove_kvm, qemu_version
 from rackbox.run import run
 from rackbox.tools import (
+    BACKPORTS,
     Check,
     Probe,
     check_package,
@@ -30,6 +32,7 @@ from rackbox.tools import (
 GIB = 2**30
 LEAST_DISK_GIB = 4  # the box (1 GiB as archive and tree), its build, and what 11 machines write
 LEAST_MEMORY_GIB = 3
+LEAST_DISK_VM_GIB = 8  # as above; a box of volumes, and the disks of a small lab
 PROBE_TIMEOUT_S = 10.0
 
 BRIDGE_SCRIPT = """
@@ -83,15 +86,42 @@ def check_packer() -> Check:
     return check_version("packer", ["packer", "version"], (1, 6, 6), "Packer", quiet)
 
 
-def check_vagrant_lxc() -> Check:
-    """Looked for on disk, since `vagrant plugin list` is slow. Debian's Vagrant sees both places, others the second."""
+def check_plugin(name: str) -> Check:
+    """A plugin of Vagrant's (``vagrant-lxc``), looked for on disk: `vagrant plugin list` is slow. Debian's Vagrant sees
+    both places, others the second."""
     places = (Path("/usr/share/rubygems-integration/all/gems"), find_user_home().vagrant / "gems")
-    gems = [gem.name for place in places for gem in sorted(place.glob("**/vagrant-lxc-[0-9]*")) if gem.is_dir()]
-    versions = [
-        ".".join(map(str, version)) for gem in gems if (version := parse_version(gem.removeprefix("vagrant-lxc-")))
-    ]
+    gems = [gem.name for place in places for gem in sorted(place.glob(f"**/{name}-[0-9]*")) if gem.is_dir()]
+    versions = [".".join(map(str, version)) for gem in gems if (version := parse_version(gem.removeprefix(f"{name}-")))]
     found = versions[0] if versions else "not found"
-    return Check("vagrant-lxc", bool(versions), found, "any version", package="vagrant-lxc")
+    return Check(name, bool(versions), found, "any version", package=name)
+
+
+def check_vagrant_lxc() -> Check:
+    return check_plugin("vagrant-lxc")
+
+
+def check_qemu() -> Check:
+    """Old QEMU emulates current kernels wrongly; on KVM it does not emulate them."""
+    version = qemu_version()
+    need = f"{SOUND_TCG} or newer to emulate (7.2 corrupts Linux 6.12 guests); any on KVM"
+    package = f"qemu-system-x86{BACKPORTS}"
+    if not version:
+        return Check("qemu", False, "not found", need, package=package)
+    ok = version[0] >= SOUND_TCG or prove_kvm().works
+    return Check("qemu", ok, ".".join(map(str, version)), need, package="" if ok else package)
+
+
+def check_kvm_works() -> Check:
+    kvm = prove_kvm()
+    fix = "switch virtualisation on in the firmware (or, in a virtual machine, nested virtualisation on its host)"
+    return Check("kvm", kvm.works, kvm.reason, "a guest that runs and answers", "" if kvm.works else fix)
+
+
+def check_accelerator() -> Check:
+    """The same, told: without KVM machines are emulated."""
+    kvm = prove_kvm()
+    found = f"KVM: {kvm.reason}" if kvm.works else f"emulated, some ten times slower: {kvm.reason}"
+    return Check("machines", True, found, "KVM, or emulation", required=False)
 
 
 def check_network_namespace() -> Check:
@@ -134,11 +164,11 @@ def check_cgroups() -> Check:
     return Check("cgroups", True, found, "any", required=False)
 
 
-def check_disk() -> Check:
+def check_disk(least_gib: int = LEAST_DISK_GIB) -> Check:
     kept = _existing(find_user_home().data)
     free = shutil.disk_usage(kept).free / GIB
     fix = "make room, or set RACKBOX_HOME to a directory that has it"
-    return Check("disk", free >= LEAST_DISK_GIB, f"{free:.1f} GiB free on {kept}", f"{LEAST_DISK_GIB} GiB", fix)
+    return Check("disk", free >= least_gib, f"{free:.1f} GiB free on {kept}", f"{least_gib} GiB", fix)
 
 
 def check_memory() -> Check:
@@ -153,12 +183,6 @@ def parse_available_kib(meminfo: str) -> int:
     """``MemAvailable`` of /proc/meminfo, in KiB (proc(5)); 0 where the kernel does not say."""
     lines = (line.split() for line in meminfo.splitlines())
     return next((int(fields[1]) for fields in lines if fields and fields[0] == "MemAvailable:"), 0)
-
-
-def check_kvm() -> Check:
-    there = os.path.exists("/dev/kvm")
-    found = "/dev/kvm is there (proves nothing)" if there else "no /dev/kvm"
-    return Check("virtual machines", True, found, "no provider yet but lxc", required=False)
 
 
 def _run_apart(
@@ -203,7 +227,7 @@ def _lxc_checks() -> tuple[Probe, ...]:
     )
 
 
-def check_qemu() -> Check:
+def check_qemu_emulates() -> Check:
     """Versions before 8 do not emulate soundly: 7.2 was seen to corrupt Linux 6.12, whatever the processor model."""
     argv = ["qemu-system-x86_64", "--version"]
     return replace(check_version("qemu", argv, (8,), "QEMU"), package=_vm_package("qemu-system-x86"))
@@ -230,7 +254,7 @@ def _vm_build_checks() -> tuple[Probe, ...]:
         check_build_root,
         check_packer,
         partial(check_version, "mmdebstrap", ["mmdebstrap", "--version"], (1,), "mmdebstrap"),
-        check_qemu,
+        check_qemu_emulates,
         check_qemu_img,
         check_mke2fs,
         *(partial(check_package, package) for package in packages),
@@ -242,15 +266,6 @@ def check_build_root() -> Check:
     uid = os.geteuid()
     fix = "run as root: a box's tree has files of many owners"
     return Check("root", uid == 0, "yes" if uid == 0 else f"user id {uid}", "root", fix)
-
-
-CHECKS: Mapping[str, tuple[Probe, ...]] = {"lxc": _lxc_checks()}
-BUILD_CHECKS: Mapping[str, tuple[Probe, ...]] = {
-    "lxc": CHECKS["lxc"],
-    "libvirt": _vm_build_checks(),
-    "virtualbox": _vm_build_checks(),
-}
-"""What building a box needs, by provider: a box can be built where its machines cannot run."""
 
 
 def check_go_toolchain() -> Check:
@@ -268,4 +283,36 @@ def check_c_compiler() -> Check:
     return check_compiler()
 
 
-NOTES: tuple[Probe, ...] = (check_kvm, check_go_toolchain, check_c_compiler)
+def _libvirt_checks() -> tuple[Probe, ...]:
+    asked = {"vagrant", "vagrant-libvirt", f"qemu-system-x86{BACKPORTS}"}
+    simple = (partial(check_package, package) for package in load_packages("libvirt") if package.name not in asked)
+    return (
+        check_root,
+        check_vagrant,
+        partial(check_plugin, "vagrant-libvirt"),
+        check_qemu,
+        *simple,
+        check_accelerator,
+        check_network_namespace,
+        check_nft,
+        partial(check_disk, LEAST_DISK_VM_GIB),
+        check_memory,
+    )
+
+
+CHECKS: Mapping[str, tuple[Probe, ...]] = {
+    "lxc": _lxc_checks(),
+    "libvirt": _libvirt_checks(),
+    "libvirt+kvm": (check_kvm_works, *_libvirt_checks()),
+}
+NOTES: Mapping[str, tuple[Probe, ...]] = {
+    "lxc": (check_accelerator, check_go_toolchain, check_c_compiler),
+    "libvirt": (check_go_toolchain, check_c_compiler),
+}
+"""Told beside a provider's checks."""
+BUILD_CHECKS: Mapping[str, tuple[Probe, ...]] = {
+    "lxc": CHECKS["lxc"],
+    "libvirt": _vm_build_checks(),
+    "virtualbox": _vm_build_checks(),
+}
+"""What building a box needs, by provider: a box can be built where its machines cannot run."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rackbox.durations import format_duration
 from rackbox.errors import Problem
-from rackbox.roles import ROLE_FACTS, ROLES, RoleFacts
+from rackbox.roles import BOX_VOLUMES, ROLE_FACTS, ROLES, RoleFacts
 
 if TYPE_CHECKING:
     from rackbox.config import Config, RoleNodes
@@ -126,11 +126,14 @@ def _role_place(config: Config, facts: RoleFacts, nodes: RoleNodes) -> Found:
 
 def _role_volumes(facts: RoleFacts, nodes: RoleNodes) -> Found:
     mounts = {volume.mount: volume.name for volume in facts.volumes if volume.name not in nodes.volumes}
-    own = {volume.name: volume.mount for volume in facts.volumes}
+    own = BOX_VOLUMES | {volume.name: volume.mount for volume in facts.volumes}
+    mounts |= {mount: name for name, mount in BOX_VOLUMES.items() if name not in nodes.volumes}
     for name, volume in nodes.volumes.items():
         here: KeyPath = ("nodes", facts.role, "volumes", name)
         mount = volume.mount or own.get(name)
-        if mount is None:
+        if name in BOX_VOLUMES and mount != BOX_VOLUMES[name]:
+            yield (*here, "mount"), f"must be {BOX_VOLUMES[name]}, where the box has it; got {mount}"
+        elif mount is None:
             yield (*here, "mount"), "must be given; got nothing"
         elif mount in mounts:
             yield (*here, "mount"), f"must be another path: {mounts[mount]} is there; got {mount}"

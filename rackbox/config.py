@@ -13,12 +13,14 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, create_model, model_validator
+from pydantic import Field, GetJsonSchemaHandler, PrivateAttr, ValidationError, create_model, model_validator
+from pydantic_core import CoreSchema
 
 from rackbox.budgets import BUDGETS_MS
 from rackbox.checks import check_without_networks
 from rackbox.config_balancer import EXTREME, LoadBalancerConfig, ServiceConfig
 from rackbox.config_errors import explain, without_bad_keys
+from rackbox.durations import SIZE_PATTERN
 from rackbox.errors import ConfigError, Problem
 from rackbox.fields import (
     ADDRESS,
@@ -57,7 +59,7 @@ NETWORK_NAME_MAX = 15  # IFNAMSIZ - 1 of Linux: networks' names are the interfac
 NODES_MAX = 20_000
 # mgmt and wan are ours; lo is the loopback; all and default are directories of /proc/sys/net/ipv4/conf.
 NETWORK_NAMES_TAKEN = ("mgmt", "wan", "lo", "all", "default")
-VOLUME_NAMES_TAKEN = ("root", "home", "opt", "tmp", "usr", "var", "swap")  # the box's own logical volumes
+VOLUME_NAMES_TAKEN = ("swap",)
 
 NetworkName = Annotated[str, label(NETWORK_NAME_MAX, letter_first=True, reserved=NETWORK_NAMES_TAKEN)]
 OptionalNetworkName = Annotated[str | None, label(NETWORK_NAME_MAX).optional()]
@@ -80,8 +82,26 @@ class NetworkConfig(Section):
 
 
 class VolumeConfig(Section):
-    size: Annotated[int, size_between("64M", "16T")] = Field(description="Its size at first, such as 2G.")
-    mount: Annotated[str | None, MOUNT.optional()] = key(None, "Where it is mounted. The role's own volumes know.")
+    """A volume; its size alone (`var: 8G`) will do where it is known where it is mounted."""
+
+    size: Annotated[int, size_between("64M", "16T")] = Field(
+        description="Its size, such as 2G. Made larger later, it grows live with the next `up`; it never shrinks."
+    )
+    mount: Annotated[str | None, MOUNT.optional()] = key(
+        None, "Where it is mounted. The role's own volumes and the box's (var, home, …) know."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_alone(cls, value: Any) -> Any:
+        return {"size": value} if isinstance(value, str) else value
+
+
+class _OrSizeAlone:
+    """What an editor may be told of a volume: a mapping, or a size."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), {"type": "string", "pattern": SIZE_PATTERN}]}
 
 
 class RoleNodes(Section):
@@ -99,7 +119,9 @@ class RoleNodes(Section):
     )
     first_address: OptionalAddress = key(None, "Address of the first; the others follow.")
     addresses: tuple[Annotated[IPv4Address, ADDRESS], ...] | None = key(None, "Or: every machine's address, in order.")
-    volumes: Mapping[VolumeName, VolumeConfig] = key({}, "More volumes, or other sizes of the role's own.")
+    volumes: Mapping[VolumeName, Annotated[VolumeConfig, _OrSizeAlone()]] = key(
+        {}, "More volumes, or other sizes of the role's own."
+    )
 
 
 class Nodes(Section):
@@ -179,6 +201,9 @@ class Config(Section):
     nodes: NodesByRole = Field(description="The machines, by role.")
     load_balancer: LoadBalancerConfig | None = key(None, "The balancer pair, its floating IP and services.")
     gluster: Gluster | None = key(None, "The storage that workers share.")
+    wait: Annotated[int, duration_between("10s", "1h")] = key(
+        "2m", "How long a machine that provisions itself waits for another one, before it gives up."
+    )
     failover: FailoverConfig = key({}, "How failures are measured and judged.")
 
     _source: YamlFile = PrivateAttr(default=YamlFile("config", {}, {}))

@@ -21,7 +21,7 @@ from rackbox.tools import Check, Release, can_run, find_release, find_user_home,
 
 def command(provider: str, as_json: bool) -> int:
     """Look, tell, and return 0 if ``provider`` can run here, 3 if not."""
-    checks = [check_python(), *run_checks(provider), *run_probes(NOTES)]
+    checks = [check_python(), *run_checks(provider), *run_probes(NOTES.get(provider, ()))]
     release = find_release()
     fixes = how_to_fix(checks, release, find_user_home())
     if as_json:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 from rackbox.errors import LabBusy, LabError, MachineError
@@ -37,7 +38,8 @@ class LiveMachine:
     node: Node
 
     def run(self, script: str, *, timeout: float = 10.0, check: bool = True) -> Result:
-        return self.lab.connections.run(self.node.name, script, timeout=timeout, check=check)
+        limit = timeout * self.lab.provider.patience
+        return self.lab.connections.run(self.node.name, script, timeout=limit, check=check)
 
     def stream_argv(self) -> list[str]:
         return self.lab.connections.stream_argv(self.node.name)
@@ -77,7 +79,8 @@ class LiveLab:
 
     @property
     def connections(self) -> Connections:
-        return Connections(self.paths, lambda argv: self.provider.host_argv(self.topology, argv))
+        wrap = partial(self.provider.host_argv, self.topology)
+        return Connections(self.paths, wrap, self.provider.patience)
 
     @property
     def state(self) -> LabState | None:
@@ -167,7 +170,8 @@ class LiveLab:
 
     def _read_document(self, node: Node) -> Document | None:
         try:
-            result = self.connections.run(node.name, STATUS, timeout=STATUS_TIMEOUT, check=False)
+            limit = STATUS_TIMEOUT * self.provider.patience
+            result = self.connections.run(node.name, STATUS, timeout=limit, check=False)
             document: Document = json.loads(result.stdout) if result.ok else {}
         except (LabError, ValueError):
             return None

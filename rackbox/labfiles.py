@@ -9,7 +9,7 @@ from rackbox.box import Box
 from rackbox.credentials import ensure_credentials
 from rackbox.hooks import load_sources
 from rackbox.lab import LiveLab
-from rackbox.render import VagrantTarget, render_lab
+from rackbox.render import BOOT_SECONDS, VagrantTarget, render_lab
 from rackbox.templating import RenderedFile
 
 
@@ -17,7 +17,10 @@ def render_files(lab: LiveLab, box: Box | None, directory: Path) -> dict[str, Re
     """All files by their path below ``directory``. Secrets that the lab lacks are made; without a box, its name alone
     stands in the Vagrantfile."""
     name, version = (box.name, box.version) if box else (f"rackbox/{lab.topology.os}", "")
-    target = VagrantTarget(lab.provider.name, name, box_version=version, directory=directory)
+    patience = lab.provider.patience
+    target = VagrantTarget(
+        lab.provider.name, name, box_version=version, directory=directory, boot_timeout_s=round(BOOT_SECONDS * patience)
+    )
     lines = {node.name: lab.provider.vagrant_settings(lab.topology, node, lab.paths) for node in lab.topology.nodes}
     credentials = ensure_credentials(lab.topology, lab.paths.secrets)
     return render_lab(lab.topology, credentials, lines, load_sources(), target)

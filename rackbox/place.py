@@ -5,9 +5,9 @@ same addresses, and removing the place removes all of it. Entry points: ``make_p
 ``remove_place``.
 
 The network namespace is ``rackbox-<lab>`` (``ip netns`` shows it). The mount namespace is kept alive by a bind mount on
-``<runtime>/mnt``; in it /sys shows the network namespace (LXC looks bridges up there), /sys/fs/cgroup is a view that a
-container's systemd accepts (see ``cgroups``), /var/lib/lxc is the lab's own directory and /etc/resolv.conf names the
-lab's gateway.
+``<runtime>/ns/mnt``; in it /sys shows the network namespace (LXC looks bridges up there), /sys/fs/cgroup is a view that
+a container's systemd accepts (see ``cgroups``), the provider's own directories are the lab's (``Mount``) and
+/etc/resolv.conf names the lab's gateway.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from rackbox.errors import CommandFailed, LabError
 from rackbox.run import run
 
 NETNS_DIR = Path("/run/netns")
-LXC_PATH = Path("/var/lib/lxc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +51,34 @@ class Place:
         return self.net_file.exists() and _is_namespace_file(self.mount_file)
 
 
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """What a path is inside the place: ``source``, a file or a directory; an empty directory in memory without one.
+    Directories that are not there are made, on this computer, too."""
+
+    target: Path
+    source: Path | None = None
+
+    def script(self) -> str:
+        target = shlex.quote(str(self.target))
+        if self.source is None:
+            return f"mkdir -p {target} && mount -t tmpfs -o mode=0755 tmpfs {target}"
+        source = shlex.quote(str(self.source))
+        if self.source.is_file():
+            return f"mount --bind {source} {target}"
+        return f"mkdir -p {source} {target} && mount --bind {source} {target}"
+
+
 def enter_argv(place: Place, argv: Sequence[str]) -> list[str]:
     """``argv`` wrapped to run inside the place."""
     return ["nsenter", f"--net={place.net_file}", f"--mount={place.mount_file}", f"--wdns={os.getcwd()}", "--", *argv]
 
 
-def make_place(place: Place, *, machines: Path, nameserver: str, domain: str) -> None:
-    """Make both namespaces, empty of networks. ``machines`` becomes /var/lib/lxc inside. Idempotent."""
+def make_place(place: Place, *, mounts: Sequence[Mount], nameserver: str, domain: str) -> None:
+    """Make both namespaces, empty of networks. ``mounts`` are what the provider finds inside. Idempotent."""
     if place.exists():
         return
     remove_place(place)
-    machines.mkdir(parents=True, exist_ok=True)
-    LXC_PATH.mkdir(parents=True, exist_ok=True)
     holder = place.mount_file.parent
     holder.mkdir(parents=True, exist_ok=True)
     resolv = holder / "resolv.conf"
@@ -77,8 +92,7 @@ def make_place(place: Place, *, machines: Path, nameserver: str, domain: str) ->
         (
             "set -euo pipefail",
             arrange_script(),
-            f"mount --bind {shlex.quote(str(machines))} {LXC_PATH}",
-            "mkdir -p /run/lxc && mount -t tmpfs -o mode=0755 tmpfs /run/lxc",
+            *(mount.script() for mount in mounts),
             "resolv=$(readlink -f /etc/resolv.conf || true)",
             f'if [ -f "$resolv" ]; then mount --bind {shlex.quote(str(resolv))} "$resolv"; fi',
             "ip link set lo up",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rackbox.addresses import Placement, gateway_address, host_address, mac_address, place_machines
 from rackbox.checks import check_config, host_port_of
 from rackbox.errors import ConfigError
-from rackbox.roles import ROLE_FACTS, ROLES, RoleFacts
+from rackbox.roles import BOX_VOLUMES, ROLE_FACTS, ROLES, RoleFacts
 from rackbox.topology import (
     MANAGEMENT,
     WAN,
@@ -63,6 +63,7 @@ def plan_topology(config: Config) -> Topology:
         dns=_plan_dns(config.domain, nodes, balancer, services),
         gluster_volume=config.storage.volume if has_gluster else None,
         gluster_mount=config.storage.mount,
+        wait_ms=config.wait,
         failover=_plan_failover(config),
     )
 
@@ -93,8 +94,8 @@ def _plan_role(config: Config, facts: RoleFacts, placement: Placement) -> list[N
         return []
     volumes = {volume.name: Volume(volume.name, volume.mount, volume.size_mib) for volume in facts.volumes}
     for name, volume in wished.volumes.items():
-        mount = volume.mount or (volumes[name].mount if name in volumes else "")
-        volumes[name] = Volume(name, mount, volume.size)
+        mount = volume.mount or (volumes[name].mount if name in volumes else BOX_VOLUMES.get(name, ""))
+        volumes[name] = Volume(name, mount, volume.size, of_box=name in BOX_VOLUMES)
     return [
         Node(
             name=name,

@@ -25,7 +25,7 @@ GUEST_LIBRARY = "/usr/local/lib/rackbox"
 GUEST_USER = "vagrant"
 HEALTH_PORT = 8405  # HAProxy's own health, on the balancer's 127.0.0.1 only
 FENCE_PORT = 8406  # the lab's power switch, on the host's management address
-WAIT_SECONDS = 120  # how long a hook waits for the other machines
+BOOT_SECONDS = 300  # how long Vagrant waits for a machine's SSH
 PEER_ROLES = frozenset({"lb", "master", "gluster"})  # roles whose machines must know each other
 PRIVATE_FILES = frozenset({"/etc/haproxy/haproxy.cfg"})  # holds the stats page's password
 SECRET_MODE = 0o600
@@ -39,7 +39,7 @@ class VagrantTarget:
     box: str
     box_url: str = ""
     box_version: str = ""
-    boot_timeout_s: int = 300
+    boot_timeout_s: int = BOOT_SECONDS
     directory: Path = Path("rendered")
 
 
@@ -100,7 +100,8 @@ def render_env(topology: Topology, node: Node) -> dict[str, str]:
         "GLUSTER_VOLUME": topology.gluster_volume or "" if storage else "",
         "GLUSTER_BRICK": bricks[0] if bricks else "",
         "GLUSTER_MOUNT": topology.gluster_mount if node.role == "worker" and storage else "",
-        "WAIT_SECONDS": str(WAIT_SECONDS),
+        "VOLUMES": " ".join(f"{volume.name}:{volume.mount}:{volume.size_mib}" for volume in node.volumes),
+        "WAIT_SECONDS": str(-(-topology.wait_ms // 1000)),
     }
     return {f"RACKBOX_{name}": value for name, value in values.items()}
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from rackbox.config import Config, RoleNodes
 
 
+BOX_VOLUMES = {"root": "/", "usr": "/usr", "var": "/var", "opt": "/opt", "tmp": "/tmp", "home": "/home"}  # noqa: S108
+"""The volumes that a box of virtual machines is laid out on, and where they are mounted."""
+
+
 @dataclass(frozen=True, slots=True)
 class DefaultVolume:
     name: str

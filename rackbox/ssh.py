@@ -22,13 +22,18 @@ from rackbox.run import Result, run
 
 Wrap = Callable[[Sequence[str]], list[str]]
 
-OPTIONS = (
-    "BatchMode=yes",
-    "ConnectTimeout=5",
-    # A machine that is gone without a word ends its connection after six seconds.
-    "ServerAliveInterval=2",
-    "ServerAliveCountMax=3",
-)
+CONNECT_SECONDS = 5
+
+
+def ssh_options(patience: float) -> tuple[str, ...]:
+    """OpenSSH's, for machines that take ``patience`` times as long as containers."""
+    return (
+        "BatchMode=yes",
+        f"ConnectTimeout={CONNECT_SECONDS * patience:.0f}",
+        # A machine that is gone without a word ends its connection after six seconds.
+        f"ServerAliveInterval={2 * patience:.0f}",
+        "ServerAliveCountMax=3",
+    )
 
 
 def sockets(paths: LabPaths) -> Path:
@@ -39,13 +44,14 @@ def sockets(paths: LabPaths) -> Path:
 class Connections:
     """The kept connections of one lab. ``wrap`` makes a command run where the management network is."""
 
-    def __init__(self, paths: LabPaths, wrap: Wrap) -> None:
+    def __init__(self, paths: LabPaths, wrap: Wrap, patience: float = 1.0) -> None:
         self._paths = paths
         self._wrap = wrap
+        self._patience = patience
 
     def argv(self, name: str, *options: str) -> list[str]:
         """An ssh command line for a machine, without what is to be run."""
-        common = [word for option in OPTIONS for word in ("-o", option)]
+        common = [word for option in ssh_options(self._patience) for word in ("-o", option)]
         control = f"ControlPath={sockets(self._paths) / name}"
         config = str(self._paths.rendered / "ssh_config")
         return self._wrap(["ssh", "-F", config, *common, "-o", control, *options, name])
@@ -65,7 +71,7 @@ class Connections:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        deadline = time.monotonic() + 6
+        deadline = time.monotonic() + CONNECT_SECONDS * self._patience + 1
         while time.monotonic() < deadline:
             if socket.exists():
                 self._pid_file(name).write_text(str(process.pid))
@@ -95,7 +101,7 @@ class Connections:
 
     def stream_argv(self, name: str) -> list[str]:
         """An ssh command line that runs, as root and on a connection of its own, the command appended to it."""
-        common = [word for option in OPTIONS for word in ("-o", option)]
+        common = [word for option in ssh_options(self._patience) for word in ("-o", option)]
         config = str(self._paths.rendered / "ssh_config")
         return self._wrap(["ssh", "-F", config, *common, "-o", "ControlPath=none", "-T", name, "sudo", "-n", "--"])
 

@@ -17,7 +17,14 @@ from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined, Template
 
-VagrantValue = str | int | bool
+
+class Symbol(str):
+    """A Ruby symbol: ``Symbol("file")`` is printed as ``:file``."""
+
+    __slots__ = ()
+
+
+VagrantValue = str | int | bool | Mapping[str, Any] | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +41,25 @@ class RenderedFile:
 
 @dataclass(frozen=True, slots=True)
 class VagrantSetting:
-    """One line of a Vagrantfile's provider block: a call, or an assignment where ``method`` ends in ``=``."""
+    """One line of a Vagrantfile: a call, or an assignment where ``method`` ends in ``=``. ``options`` are the call's
+    keywords. It stands in the provider's block, or, where ``method`` begins with ``vm.``, in the machine's."""
 
     method: str
     args: tuple[VagrantValue, ...] = ()
+    options: Mapping[str, VagrantValue] = field(default_factory=dict)
+
+    @property
+    def of_machine(self) -> bool:
+        return self.method.startswith("vm.")
+
+    @property
+    def ruby(self) -> str:
+        """The line, without whose it is."""
+        if self.method.endswith("="):
+            return f"{self.method[:-1]} = {quote_ruby(self.args[0])}"
+        words = [quote_ruby(arg) for arg in self.args]
+        words += [f"{key}: {quote_ruby(value)}" for key, value in self.options.items()]
+        return f"{self.method} {', '.join(words)}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +107,18 @@ def quote_yaml(value: object) -> str:
 
 
 def quote_ruby(value: VagrantValue) -> str:
-    """A Ruby literal. Strings are double-quoted with ``#`` escaped, so nothing is interpolated."""
+    """A Ruby literal. Strings are double-quoted with ``#`` escaped, so nothing is interpolated; a mapping's keys are
+    symbols."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, Symbol):
+        return f":{value}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(quote_ruby, value))}]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key}: {quote_ruby(item)}" for key, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False).replace("#", "\\#")
 
 

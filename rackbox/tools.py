@@ -21,6 +21,8 @@ from rackbox.errors import LabError, MissingTool
 from rackbox.paths import PROJECT, Home, find_home
 from rackbox.run import run
 
+BACKPORTS = "/bookworm-backports"
+"""What follows a package's name, as apt-get(8) has it, that Debian 12 has in its backports only, or too old without."""
 APT_INSTALL = "apt-get update && apt-get install --no-install-recommends"
 VERSION_TIMEOUT_S = 20.0
 
@@ -210,6 +212,10 @@ def how_to_fix(checks: Iterable[Check], release: Release, home: Home) -> list[st
         wanted = [name.split("/")[0] for name in wanted]
     packaged = [name for name in wanted if name not in elsewhere]
     lines = []
+    if not release.is_debian_12:
+        packaged = [name.removesuffix(BACKPORTS) for name in packaged]
+    elif any(name.endswith(BACKPORTS) for name in packaged):
+        lines.append("Debian's bookworm-backports must be among apt's sources; `./lab up --provider libvirt` adds it")
     if packaged and release.has_apt:
         untried = "" if release.is_debian_12 else f"   (names as in Debian 12, not tried on {release.name})"
         lines.append(f"as root: {APT_INSTALL} {' '.join(packaged)}{untried}")

@@ -61,11 +61,13 @@ class Nic:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A named volume of a machine: an LVM volume in VMs, a directory of its own in system containers."""
+    """A named volume of a machine: an LVM volume in VMs, a directory of its own in system containers. ``of_box``: every
+    machine has it, and only its size is the lab's business (system containers have no use for that)."""
 
     name: str
     mount: str
     size_mib: int
+    of_box: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,8 @@ class Failover:
 @dataclass(frozen=True, slots=True)
 class Topology:
     """The whole lab. ``nodes`` are ordered gateway, lb, master, gluster, worker: the order in which they help
-    each other up, though any order works."""
+    each other up, though any order works. ``wait_ms`` is how long a machine waits for another one while it
+    provisions itself."""
 
     lab: str
     domain: str
@@ -230,6 +233,7 @@ class Topology:
     dns: tuple[DnsRecord, ...]
     gluster_volume: str | None
     gluster_mount: str
+    wait_ms: int
     failover: Failover
 
     def network(self, name: str) -> Network:

@@ -6,12 +6,14 @@ runs their hooks again; without it they are made anew.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -36,6 +38,7 @@ from rackbox.templating import RenderedFile
 from rackbox.tools import check_tools, works
 from rackbox.topology import Node
 from rackbox.vagrant_adapter import VagrantAdapter
+from rackbox.volume_command import check_volumes, require
 
 HEALTHY_TIMEOUT = 90.0
 """Seconds from the last hook's end until services have found each other: elections, peers, mounts."""
@@ -53,6 +56,8 @@ def command(
     box = find_version(lab.home, lab.topology.os, lab.provider.name, version).box if version else None
     for name in machines:
         lab.require_node(name)
+    if renew or machines:
+        require(lab, "renewal in place")
     health = bring_up(lab, console, resume=resume, box=box)
     if renew or machines:
         from rackbox.renew import renew_lab
@@ -77,7 +82,7 @@ def bring_up(lab: LiveLab, console: Console, *, resume: bool = False, box: Box |
             return health
         _boot(lab, box, files, state.with_(box=box.name, box_version=box.version), digests, console, resume)
         with Steps(console).step("healthy"):
-            lab.wait_healthy(HEALTHY_TIMEOUT)
+            lab.wait_healthy(HEALTHY_TIMEOUT * lab.provider.patience)
         health = lab.read_health()
     if not console.quiet:
         print_health(lab, health, open_console(stderr=True))
@@ -96,6 +101,9 @@ def _boot(
 ) -> None:
     steps = Steps(console)
     vagrant = open_vagrant(lab)
+    if lab.provider.remark:
+        console.print(lab.provider.remark, soft_wrap=True)
+    check_volumes(lab)
     lab.keep_origin()
     save_state(lab.paths.state, state.with_(phase="starting"))
     with steps.step("networks made"):
@@ -121,8 +129,9 @@ def _boot(
         for node in lab.topology.nodes
         if node.name in running and (state.digests.get(node.name) != digests[node.name] or node.name in state.failed)
     ]
-    for node in changed:
-        _provision_again(lab, node)
+    if changed:
+        with ThreadPoolExecutor(max_workers=len(changed)) as pool:
+            list(pool.map(partial(_provision_again, lab), changed))
     board = MachineBoard(console, [node.name for node in (*start, *changed)])
     try:
         _start_machines(lab, vagrant, start, changed, board)
@@ -153,11 +162,11 @@ def _install_box(lab: LiveLab, box: Box, vagrant: VagrantAdapter, steps: Steps) 
     """Have Vagrant install the box, unless it has. One lab at a time: installing begins with removing."""
     installed = vagrant.box_directory(box.name, box.version)
     with hold_lock(lab.home.vagrant / "boxes.lock"):
-        if vagrant.has_box(box.name, box.version) and lab.provider.is_box_whole(box, installed):
-            return
-        with steps.step(f"box {box.name} {box.version} installed"):
-            check_box(box)
-            vagrant.add_box(box.name, metadata_of(lab.home.boxes, box), box.version)
+        if not (vagrant.has_box(box.name, box.version) and lab.provider.is_box_whole(box, installed)):
+            with steps.step(f"box {box.name} {box.version} installed"):
+                check_box(box)
+                vagrant.add_box(box.name, metadata_of(lab.home.boxes, box), box.version)
+        lab.provider.take_box(lab.topology, box, installed, lab.paths)
 
 
 def _start_machines(
@@ -170,12 +179,13 @@ def _start_machines(
     for node in start:
         lab.connections.close(node.name)
         plug_in(lab.paths, node.name)
-        lab.provider.before_boot(node, lab.paths)
+        lab.provider.before_boot(lab.topology, node, lab.paths)
     stop = threading.Event()
+    limit = PROVISION_TIMEOUT * lab.provider.patience
     with board:
         pool = ThreadPoolExecutor(max_workers=len(nodes) + 1)
         try:
-            follow = [pool.submit(follow_provisioning, lab, node, board, stop, PROVISION_TIMEOUT) for node in nodes]
+            follow = [pool.submit(follow_provisioning, lab, node, board, stop, limit) for node in nodes]
             boot = [pool.submit(vagrant.up, [node.name for node in start])] if start else []
             wait([*follow, *boot], return_when=FIRST_EXCEPTION)
             if any(job.done() and job.exception() for job in boot) and board.unfinished():
@@ -192,10 +202,18 @@ def _start_machines(
 
 def _provision_again(lab: LiveLab, node: Node) -> None:
     """Bring a running machine's files up to date and run its hooks again."""
-    script = """rm -f /run/rackbox/progress.jsonl
-cloud-init single --name write_files --frequency always --file /var/lib/cloud/seed/nocloud/user-data >/dev/null
+    seed, fetch = lab.provider.seed_in_guest, ""
+    if not seed:  # it sees what it was booted with: it is told
+        seed = "/run/rackbox/seed"
+        text = (lab.paths.rendered / "nodes" / node.name / "user-data").read_bytes()
+        fetch = (
+            f"umask 077; mkdir -p {seed}; base64 -d >{seed}/user-data <<'END'\n{base64.encodebytes(text).decode()}END"
+        )
+    script = f"""{fetch}
+rm -f /run/rackbox/progress.jsonl
+cloud-init single --name write_files --frequency always --file {seed}/user-data >/dev/null
 systemctl restart --no-block rackbox-provision.service"""
-    lab.connections.run(node.name, script, timeout=60)
+    lab.connections.run(node.name, script, timeout=60 * lab.provider.patience)
 
 
 def _remove_machines(lab: LiveLab, vagrant: VagrantAdapter, names: Sequence[str]) -> None:
@@ -273,4 +291,5 @@ def open_vagrant(lab: LiveLab) -> VagrantAdapter:
         provider=lab.provider.name,
         log=lab.paths.logs / "vagrant.log",
         wrap=lambda argv: lab.provider.host_argv(lab.topology, argv),
+        patience=lab.provider.patience,
     )

@@ -102,9 +102,12 @@ class _BoundedVagrant(vagrant.Vagrant):
 
 
 class VagrantAdapter:
-    """Vagrant for one lab. ``root`` holds the Vagrantfile; dotfiles stand beside it, so nothing is left elsewhere."""
+    """Vagrant for one lab. ``root`` holds the Vagrantfile; dotfiles stand beside it, so nothing is left elsewhere.
+    ``patience`` is the provider's: the factor of the limit for booting."""
 
-    def __init__(self, root: Path, *, vagrant_home: Path, provider: str, log: Path, wrap: Wrap) -> None:
+    def __init__(
+        self, root: Path, *, vagrant_home: Path, provider: str, log: Path, wrap: Wrap, patience: float = 1.0
+    ) -> None:
         for directory in (root, vagrant_home, log.parent):
             directory.mkdir(parents=True, exist_ok=True)
         # A bare environment: what the user's shell has set reaches neither Vagrant nor the machines it starts.
@@ -119,12 +122,13 @@ class VagrantAdapter:
             "VAGRANT_NO_COLOR": "1",
         }
         self._provider = provider
+        self._patience = patience
         self._boxes = vagrant_home / "boxes"
         self._vagrant = _BoundedVagrant(root, wrap, env, log)
 
     def up(self, names: Sequence[str]) -> None:
         """Create and boot these machines, in parallel where the provider can. Machines that run are left alone."""
-        with self._limit(UP_TIMEOUT):
+        with self._limit(UP_TIMEOUT * self._patience):
             self._vagrant.up(provider=self._provider, vm_name=_one_of(names), provision=False)
 
     def destroy(self, names: Sequence[str]) -> None:

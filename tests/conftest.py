@@ -1,7 +1,8 @@
 """What all tests share: which tiers run, and the guard that keeps the fast ones fast and harmless.
 
 Tiers: unit, golden, shell and linters run always; ``consumer`` and ``e2e`` with ``--e2e`` (or when named by ``-m``);
-``catalogue``, all faults on both stacks, ``life``, boxes and labs that are renewed, and ``vm``, only when named.
+``catalogue``, all faults on both stacks, ``life``, boxes and labs that are renewed, and ``vm``, virtual machines and
+their boxes, only when named (``--vm`` adds the last to ``--e2e``).
 A test without a mark that allows it may start no program and open no socket: it would be slow, or act on this computer.
 """
 
@@ -22,6 +23,7 @@ MAY_OPEN_SOCKETS = ("loopback", *ACTING_TIERS)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--e2e", action="store_true", help="run the consumer and e2e tiers, too (real machines, as root)")
+    parser.addoption("--vm", action="store_true", help="with --e2e: virtual machines, too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -33,7 +35,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = config.getoption("-m")
     if any(mark in wanted for mark in OPT_IN):
         return
-    left_out = OPT_IN if wanted or config.getoption("--e2e") else (*OPT_IN, *ACTING_TIERS)
+    opt_in = tuple(mark for mark in OPT_IN if mark != "vm" or not config.getoption("--vm"))
+    left_out = opt_in if wanted or config.getoption("--e2e") else (*opt_in, *ACTING_TIERS)
     chosen = [item for item in items if not any(item.get_closest_marker(mark) for mark in left_out)]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen

@@ -43,6 +43,21 @@ class Provider(Protocol):
     @property
     def capabilities(self) -> tuple[Capability, ...]: ...
 
+    @property
+    def patience(self) -> float:
+        """How many times longer than in a container things may take inside its machines: the factor of every limit."""
+        ...
+
+    @property
+    def remark(self) -> str:
+        """What whoever boots a lab must know of how it will run here; "" where there is nothing to say."""
+        ...
+
+    @property
+    def seed_in_guest(self) -> str:
+        """The directory in which a running machine sees its seed as it is on this computer; "" where it does not."""
+        ...
+
     def vagrant_settings(self, topology: Topology, node: Node, paths: LabPaths) -> tuple[VagrantSetting, ...]:
         """The provider's lines for one machine in the Vagrantfile. Pure."""
         ...
@@ -90,7 +105,11 @@ class Provider(Protocol):
         ``LabError`` where that would take the ground from under machines that run."""
         ...
 
-    def before_boot(self, node: Node, paths: LabPaths) -> None:
+    def take_box(self, topology: Topology, box: Box, installed: Path, paths: LabPaths) -> None:
+        """Have machines that are made from now on find ``box``, which Vagrant has installed."""
+        ...
+
+    def before_boot(self, topology: Topology, node: Node, paths: LabPaths) -> None:
         """Put right what Vagrant's provider leaves behind on a machine that is stopped, and lay what the machine takes
         along (its archive in ``paths.kept``) into the root of one that is about to be made."""
         ...
@@ -118,6 +137,19 @@ class Provider(Protocol):
         """Names of the machines that are frozen; they count as running, too."""
         ...
 
+    def save_machine(self, topology: Topology, node: Node, paths: LabPaths, directory: Path) -> None:
+        """Write a frozen machine's memory and disk into ``directory``; it is off afterwards."""
+        ...
+
+    def load_machine(self, topology: Topology, node: Node, paths: LabPaths, directory: Path, *, disk: bool) -> None:
+        """Bring it back from there, frozen; with ``disk`` its disk, too, as it was then. A machine that runs is left
+        alone, and so is one of which nothing is there."""
+        ...
+
+    def disk_usage_mib(self, paths: LabPaths) -> int:
+        """What the machines' disks take up now."""
+        ...
+
     def console_tail(self, node: Node, paths: LabPaths, lines: int) -> list[str]:
         """The last lines of the machine's console, for an error message; empty where there is none."""
         ...
@@ -133,12 +165,22 @@ def _lxc() -> Provider:
     return LxcProvider()
 
 
-PROVIDERS: dict[str, Callable[[], Provider]] = {"lxc": _lxc}
+def _libvirt() -> Provider:
+    from rackbox.providers.libvirt import LibvirtProvider
 
-AUTO_ORDER = ("lxc",)
-"""``provider: auto`` takes the first of these that works."""
+    return LibvirtProvider()
 
-PLANNED = ("libvirt", "virtualbox")
+
+PROVIDERS: dict[str, Callable[[], Provider]] = {"lxc": _lxc, "libvirt": _libvirt}
+
+AUTO_ORDER = ("libvirt+kvm", "lxc", "libvirt")
+"""``provider: auto`` takes the first of these that works. What stands behind a + is asked for beside the provider
+itself: emulated machines come last."""
+
+UNASKED = "lxc"
+"""What ``auto`` is taken for where nothing is asked: in a plan, and by commands on a lab that is not up."""
+
+PLANNED = ("virtualbox",)
 """Names that a config may have and that nothing here can run yet: such a lab can be planned, not booted."""
 
 
@@ -147,8 +189,8 @@ class NoSuchProvider(LabError):
 
 
 def open_provider(name: str) -> Provider:
-    """The provider of that name; for ``auto`` the first in order, which ``prove_provider`` asks whether it works."""
-    name = AUTO_ORDER[0] if name == "auto" else name
+    """The provider of that name. For ``auto`` ask ``prove_provider`` first which one works."""
+    name = UNASKED if name == "auto" else name
     if name in PROVIDERS:
         return PROVIDERS[name]()
     hint = "set `provider: auto`, or boot it with --provider lxc"
@@ -162,4 +204,4 @@ def prove_provider(name: str, works: Callable[[str], bool], order: Sequence[str]
     preflight that every `up` begins with says what it lacks (so the last is not asked twice)."""
     if name != "auto":
         return name
-    return next((candidate for candidate in order[:-1] if works(candidate)), order[-1])
+    return next((candidate for candidate in order[:-1] if works(candidate)), order[-1]).partition("+")[0]

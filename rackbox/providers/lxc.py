@@ -13,7 +13,6 @@ import re
 import shlex
 import shutil
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rackbox.box import Box, sha256_of
@@ -21,28 +20,30 @@ from rackbox.cgroups import host_view
 from rackbox.errors import LabError, MissingTool
 from rackbox.limits import raise_limits, restore_limits
 from rackbox.paths import LabPaths
-from rackbox.place import NETNS_DIR, Place, add_bridge, add_route, enter_argv, make_place, remove_place
+from rackbox.place import NETNS_DIR, Mount, enter_argv, remove_place
 from rackbox.providers import Capability
+from rackbox.providers.placed import RUNTIME, PlacedProvider, cut_links_script, place_of, port_name
 from rackbox.run import run
-from rackbox.standin import open_stand_in, remove_stand_in
 from rackbox.templating import VagrantSetting
 from rackbox.topology import Node, Topology
-from rackbox.uplink import add_uplink, remove_uplink
+from rackbox.uplink import remove_uplink
 
 ISOLATE_PORT = Path(__file__).parent / "lxc_files" / "isolate-port"
 ARCHIVE = "rootfs.tar.zst"
 TREE = ("etc/os-release", "sbin/init", "usr/bin/cloud-init", "usr/lib/systemd/systemd", "var/lib/dpkg/status")
 """What is looked for in a box's tree, which the first machine's making unpacks and all machines stand on."""
 SEED = "var/lib/cloud/seed/nocloud"
-RUNTIME = Path("/run/rackbox")
+LXC_PATH = Path("/var/lib/lxc")
 LIMITS = RUNTIME / "limits-before.json"
 
 
-class LxcProvider:
+class LxcProvider(PlacedProvider):
     """See ``rackbox.providers.Provider``."""
 
     name = "lxc"
-    needs_root = True
+    patience = 1.0
+    remark = ""
+    seed_in_guest = f"/{SEED}"
 
     capabilities = (
         Capability("boots without virtualisation", True, "shares the host's kernel"),
@@ -52,6 +53,8 @@ class LxcProvider:
         Capability("processes frozen", True, "the kernel goes on: it answers ARP, and accepts connections"),
         Capability("whole machine paused", False, "its processes can be frozen, its kernel is the host's"),
         Capability("durability after a power cut", False, "the host's page cache survives: a cut proves restart only"),
+        Capability("snapshots while it runs", False, "a container's memory is the host's"),
+        Capability("renewal in place", True, "one machine after the other takes a new box"),
     )
 
     def vagrant_settings(self, topology: Topology, node: Node, paths: LabPaths) -> tuple[VagrantSetting, ...]:
@@ -76,34 +79,22 @@ class LxcProvider:
         settings.append(_lxc("net.0.script.up", str(ISOLATE_PORT)))
         seed = paths.rendered / "nodes" / node.name
         settings.append(_mount(seed, SEED, "ro"))
-        settings += [_mount(volume_dir(paths, node, v.name), v.mount.lstrip("/"), "rw") for v in node.volumes]
+        own = [volume for volume in node.volumes if not volume.of_box]
+        settings += [_mount(volume_dir(paths, node, v.name), v.mount.lstrip("/"), "rw") for v in own]
         return tuple(settings)
 
     def prepare(self, topology: Topology, paths: LabPaths) -> None:
         raise_limits(LIMITS)
-        place = _place(topology)
-        client = topology.client_network
-        remove_stand_in(place)
-        make_place(place, machines=paths.machines, nameserver=str(client.gateway), domain=topology.domain)
-        for network in topology.networks:
-            prefix = network.cidr.prefixlen
-            add_bridge(place, network.name, f"{network.client}/{prefix}" if network.client else None)
-        for network in topology.lab_networks:
-            if network is not client:
-                add_route(place, str(network.cidr), str(client.gateway))
-        if topology.uplink == "nat":
-            add_uplink(place, topology)
-        else:
-            remove_uplink(place)
+        self.make_networks(topology, paths)
         for node in topology.nodes:
-            for volume in node.volumes:
+            for volume in (volume for volume in node.volumes if not volume.of_box):
                 volume_dir(paths, node, volume.name).mkdir(parents=True, exist_ok=True)
 
-    def is_prepared(self, topology: Topology, paths: LabPaths) -> bool:
-        return _place(topology).exists()
+    def mounts(self, paths: LabPaths) -> Sequence[Mount]:
+        return (Mount(LXC_PATH, paths.machines), Mount(Path("/run/lxc")))
 
     def remove(self, topology: Topology, paths: LabPaths) -> None:
-        place = _place(topology)
+        place = place_of(topology)
         remove_uplink(place)
         if place.exists():
             for name in self.existing(topology, paths):
@@ -114,22 +105,13 @@ class LxcProvider:
         if not any(NETNS_DIR.glob("rackbox-*")):
             restore_limits(LIMITS)
 
-    def client_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
-        return enter_argv(_place(topology), argv)
-
-    def client_namespace(self, topology: Topology) -> Path | None:
-        return _place(topology).net_file
-
-    def host_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
-        return enter_argv(_place(topology), argv)
-
     def existing(self, topology: Topology, paths: LabPaths) -> frozenset[str]:
         return frozenset(entry.parent.name for entry in paths.machines.glob("*/config"))
 
     def running(self, topology: Topology, paths: LabPaths) -> frozenset[str]:
         if not self.is_prepared(topology, paths):
             return frozenset()
-        listing = run(enter_argv(_place(topology), ["lxc-ls", "--running", "-1"]), timeout=20)
+        listing = run(enter_argv(place_of(topology), ["lxc-ls", "--running", "-1"]), timeout=20)
         return frozenset(listing.stdout.split())
 
     def box_versions(self, topology: Topology, paths: LabPaths) -> dict[str, str]:
@@ -139,11 +121,6 @@ class LxcProvider:
             if match := re.search(r"^lxc\.rootfs\.path *= *overlay:(.*)/tree:", config.read_text(), re.MULTILINE):
                 versions[config.parent.name] = Path(match[1]).parent.name
         return versions
-
-    def stand_in(self, topology: Topology, gateway: Node, paths: LabPaths) -> AbstractContextManager[None]:
-        rules = paths.rendered / "nodes" / gateway.name / "files/etc/nftables.conf"
-        ports = {port_name(gateway, number): nic for number, nic in enumerate(gateway.nics)}
-        return open_stand_in(_place(topology), topology, ports, rules.read_text())
 
     def is_box_whole(self, box: Box, installed: Path) -> bool:
         tree = installed / "tree"
@@ -162,7 +139,10 @@ class LxcProvider:
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    def before_boot(self, node: Node, paths: LabPaths) -> None:
+    def take_box(self, topology: Topology, box: Box, installed: Path, paths: LabPaths) -> None:
+        """Nothing to do: the box's own template unpacks it for the first machine."""
+
+    def before_boot(self, topology: Topology, node: Node, paths: LabPaths) -> None:
         """vagrant-lxc means to cut its old block out of the config before each start, but writes the shorter text over
         the longer without truncating, so the block doubles each time. Cut it out for it."""
         config = paths.machines / node.name / "config"
@@ -177,32 +157,41 @@ class LxcProvider:
 
     def power_off(self, topology: Topology, node: Node) -> None:
         script = f"{_cut(topology, node)}\nlxc-stop --kill --name {node.name} || [ $? -eq 2 ]"
-        run(enter_argv(_place(topology), ["bash", "-euc", script]), timeout=30)
+        run(enter_argv(place_of(topology), ["bash", "-euc", script]), timeout=30)
 
     def cut_power(self, topology: Topology, node: Node) -> None:
-        run(enter_argv(_place(topology), ["bash", "-euc", _cut(topology, node)]), timeout=30)
+        run(enter_argv(place_of(topology), ["bash", "-euc", _cut(topology, node)]), timeout=30)
 
     def power_on(self, topology: Topology, node: Node) -> None:
         if self._state(topology, node) == "STOPPED":
-            run(enter_argv(_place(topology), ["lxc-start", "--daemon", "--name", node.name]), timeout=60)
+            run(enter_argv(place_of(topology), ["lxc-start", "--daemon", "--name", node.name]), timeout=60)
 
     def freeze(self, topology: Topology, node: Node) -> None:
-        run(enter_argv(_place(topology), ["lxc-freeze", "--name", node.name]), timeout=15)
+        run(enter_argv(place_of(topology), ["lxc-freeze", "--name", node.name]), timeout=15)
 
     def thaw(self, topology: Topology, node: Node) -> None:
         state = self._state(topology, node)
         if state in ("FROZEN", "FREEZING"):
-            run(enter_argv(_place(topology), ["lxc-unfreeze", "--name", node.name]), timeout=15)
+            run(enter_argv(place_of(topology), ["lxc-unfreeze", "--name", node.name]), timeout=15)
 
     def frozen(self, topology: Topology, paths: LabPaths) -> frozenset[str]:
         if not self.is_prepared(topology, paths):
             return frozenset()
-        listing = run(enter_argv(_place(topology), ["lxc-ls", "--frozen", "-1"]), timeout=20)
+        listing = run(enter_argv(place_of(topology), ["lxc-ls", "--frozen", "-1"]), timeout=20)
         return frozenset(listing.stdout.split())
 
     def _state(self, topology: Topology, node: Node) -> str:
         info = ["lxc-info", "--name", node.name, "--state", "--no-humanize"]
-        return run(enter_argv(_place(topology), info), timeout=10).stdout.strip()
+        return run(enter_argv(place_of(topology), info), timeout=10).stdout.strip()
+
+    def save_machine(self, topology: Topology, node: Node, paths: LabPaths, directory: Path) -> None:
+        raise LabError("containers cannot be saved while they run", "`provider: libvirt` can")
+
+    def load_machine(self, topology: Topology, node: Node, paths: LabPaths, directory: Path, *, disk: bool) -> None:
+        raise LabError("containers cannot be saved while they run", "`provider: libvirt` can")
+
+    def disk_usage_mib(self, paths: LabPaths) -> int:
+        return 0  # nothing is ever saved
 
     def console_tail(self, node: Node, paths: LabPaths, lines: int) -> list[str]:
         try:
@@ -228,14 +217,8 @@ def _cut(topology: Topology, node: Node) -> str:
     need wait. Where it is not to be had, its first process is killed, which ends after all others
     (pid_namespaces(7)), and waited for.
     """
-    ports = " ".join(port_name(node, number) for number in range(len(node.nics)))
     return f"""\
-for port in {ports}; do
-    [ ! -e /sys/class/net/$port ] || echo "link set dev $port down nomaster"
-done | ip -force -batch - 2>/dev/null || true
-for port in {ports}; do
-    if read -r flags 2>/dev/null </sys/class/net/$port/flags && ((flags & 1)); then exit 1; fi
-done
+{cut_links_script(node)}
 if ! {{ echo 1 >/sys/fs/cgroup/{_cgroup(topology)}/{node.name}/lxc.payload.{node.name}/cgroup.kill; }} 2>/dev/null; then
     init=$(lxc-info --name {node.name} --pid --no-humanize || true)
     if [[ $init =~ ^[1-9][0-9]*$ ]] && kill -KILL "$init" 2>/dev/null; then
@@ -247,15 +230,6 @@ if ! {{ echo 1 >/sys/fs/cgroup/{_cgroup(topology)}/{node.name}/lxc.payload.{node
         done
     fi
 fi"""
-
-
-def port_name(node: Node, number: int) -> str:
-    """The host-side name of a machine's NIC, at most 15 characters (IFNAMSIZ): readable where the name is short.
-
-    No machine or network name has an underscore, so it cannot meet another link's name.
-    """
-    readable = f"{node.name}_{number}"
-    return readable if len(readable) <= 15 else "v_" + node.nics[number].mac.replace(":", "")
 
 
 def _lay_in(paths: LabPaths, node: Node) -> None:
@@ -270,10 +244,6 @@ def _lay_in(paths: LabPaths, node: Node) -> None:
 
 def volume_dir(paths: LabPaths, node: Node, volume: str) -> Path:
     return paths.root / "volumes" / node.name / volume
-
-
-def _place(topology: Topology) -> Place:
-    return Place(topology.lab, RUNTIME / topology.lab)
 
 
 def _cgroup(topology: Topology) -> str:

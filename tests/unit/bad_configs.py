@@ -193,8 +193,8 @@ KEYS = [
         "volume of the box's",
         START + "  worker:\n    volumes:\n      root: {size: 1G, mount: /srv/x}\n",
         6,
-        "nodes.worker.volumes.root",
-        "must be another name: root, home, opt, tmp, usr, var, swap are taken",
+        "nodes.worker.volumes.root.mount",
+        "must be /, where the box has it; got /srv/x",
     ),
 ]
 

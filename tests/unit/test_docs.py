@@ -294,8 +294,9 @@ def inner_of(schema: dict[str, Any], value: dict[str, Any]) -> tuple[dict[str, A
         if isinstance(items, dict) and "$ref" in items:
             return schema["$defs"][items["$ref"].rsplit("/", 1)[1]], "[]"
         for pattern in (*option.get("patternProperties", {}).values(), option.get("additionalProperties")):
-            if isinstance(pattern, dict) and "$ref" in pattern:
-                return schema["$defs"][pattern["$ref"].rsplit("/", 1)[1]], ".<name>"
+            for kind in (pattern, *pattern.get("anyOf", ())) if isinstance(pattern, dict) else ():
+                if "$ref" in kind:
+                    return schema["$defs"][kind["$ref"].rsplit("/", 1)[1]], ".<name>"
     return None, ""
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from rackbox import capabilities, doctor, tools
 from rackbox.errors import CommandFailed, LabError, MissingTool
+from rackbox.kvm import Kvm
 from rackbox.paths import PROJECT, Home
 from rackbox.run import Result
 from rackbox.tools import (
@@ -143,7 +144,7 @@ def test_only_debian_12_is_debian_12() -> None:
 
 def fake_checks(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:
     monkeypatch.setattr(capabilities, "CHECKS", {"lxc": tuple(lambda check=check: check for check in checks)})
-    monkeypatch.setattr(doctor, "NOTES", (capabilities.check_kvm,))
+    monkeypatch.setattr(doctor, "NOTES", {})
     monkeypatch.setattr(tools, "find_release", lambda: BOOKWORM)
     monkeypatch.setattr(doctor, "find_release", lambda: BOOKWORM)
 
@@ -221,7 +222,7 @@ def test_the_package_lists_are_whole(need: str) -> None:
 
 
 def test_elsewhere_speaks_of_packages_that_are_asked_for() -> None:
-    asked = {package.name for package in load_packages("lxc")}
+    asked = {package.name for need in ("lxc", "libvirt") for package in load_packages(need)}
     assert {row[0] for row in read_table("elsewhere")} <= asked
 
 
@@ -251,3 +252,31 @@ def test_a_real_look_is_quick_and_leaves_nothing_behind(tmp_path: Path, monkeypa
 
 def _links() -> list[str]:
     return sorted(os.listdir("/sys/class/net"))
+
+
+@pytest.mark.parametrize(
+    ("version", "kvm", "ok"),
+    [((7, 2, 0), False, False), ((7, 2, 0), True, True), ((10, 0, 2), False, True), ((), True, False)],
+)
+def test_old_qemu_is_refused_for_emulation(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], kvm: bool, ok: bool
+) -> None:
+    monkeypatch.setattr(capabilities, "qemu_version", lambda: version)
+    monkeypatch.setattr(capabilities, "prove_kvm", lambda: Kvm(kvm, "tried"))
+    check = capabilities.check_qemu()
+    assert check.ok is ok
+    assert "7.2 corrupts" in check.need
+    fix = "\n".join(how_to_fix([check], BOOKWORM, HOME))
+    assert ok or ("qemu-system-x86/bookworm-backports" in fix and "bookworm-backports must be among" in fix)
+    elsewhere = "\n".join(how_to_fix([check], tools.Release("debian", "13", "Debian 13"), HOME))
+    assert ok or "qemu-system-x86 " in f"{elsewhere} "
+    assert "bookworm-backports" not in elsewhere
+
+
+def test_kvm_that_does_not_work_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capabilities, "prove_kvm", lambda: Kvm(False, "hardly runs"))
+    assert not capabilities.check_kvm_works().ok
+    told = capabilities.check_accelerator()
+    assert told.ok
+    assert "emulated" in told.found
+    assert "hardly runs" in told.found

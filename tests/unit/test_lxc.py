@@ -11,7 +11,8 @@ import pytest
 from rackbox.box import Box, sha256_of
 from rackbox.errors import LabError
 from rackbox.paths import LabPaths
-from rackbox.providers.lxc import ARCHIVE, TREE, LxcProvider, port_name, volume_dir
+from rackbox.providers.lxc import ARCHIVE, TREE, LxcProvider, volume_dir
+from rackbox.providers.placed import port_name
 from rackbox.render import VagrantTarget
 from rackbox.topology import Node, Topology
 from tests.rendering import fake_credentials, shipped
@@ -138,15 +139,15 @@ BLOCK = "# VAGRANT-BEGIN\nlxc.net.0.type=veth\n# VAGRANT-END\n"
 def test_vagrant_s_old_block_is_cut_out_before_a_boot(before: str, after: str, tmp_path: Path) -> None:
     topology = shipped("small")
     paths, config = machine_config(before, tmp_path)
-    LXC.before_boot(topology.node("lb1"), paths)
+    LXC.before_boot(topology, topology.node("lb1"), paths)
     assert config.read_text() == after
-    LXC.before_boot(topology.node("lb1"), paths)
+    LXC.before_boot(topology, topology.node("lb1"), paths)
     assert config.read_text() == after
 
 
 def test_a_machine_that_was_never_made_needs_nothing(tmp_path: Path) -> None:
     paths = LabPaths(tmp_path / "lab", tmp_path / "run", tmp_path / "runs")
-    LXC.before_boot(shipped("small").node("lb1"), paths)
+    LXC.before_boot(shipped("small"), shipped("small").node("lb1"), paths)
     assert LXC.existing(shipped("small"), paths) == frozenset()
     assert LXC.console_tail(shipped("small").node("lb1"), paths, 5) == []
 

@@ -10,7 +10,7 @@ import pytest
 from rackbox.capabilities import CHECKS
 from rackbox.config import PROVIDERS as CONFIG_NAMES
 from rackbox.errors import EXIT_COULD_NOT_RUN
-from rackbox.providers import AUTO_ORDER, PLANNED, PROVIDERS, NoSuchProvider, open_provider, prove_provider
+from rackbox.providers import AUTO_ORDER, PLANNED, PROVIDERS, UNASKED, NoSuchProvider, open_provider, prove_provider
 from rackbox.show import plan_command, render_command
 from rackbox.tools import Check, can_run
 
@@ -23,11 +23,18 @@ def test_each_provider_has_checks_and_its_own_name() -> None:
     for name in PROVIDERS:
         assert name in CHECKS
         assert open_provider(name).name == name
-    assert set(AUTO_ORDER) <= set(PROVIDERS)
+    assert set(AUTO_ORDER) <= set(CHECKS)
+    assert {name.partition("+")[0] for name in AUTO_ORDER} <= set(PROVIDERS)
 
 
-def test_auto_is_the_first_in_order() -> None:
-    assert open_provider("auto").name == AUTO_ORDER[0]
+def test_auto_is_what_needs_no_proof_where_nothing_is_asked() -> None:
+    assert open_provider("auto").name == UNASKED
+
+
+def test_containers_come_before_emulated_machines_and_after_fast_ones() -> None:
+    assert prove_provider("auto", lambda name: True) == "libvirt"
+    assert prove_provider("auto", lambda name: name != "libvirt+kvm") == "lxc"
+    assert prove_provider("auto", lambda name: name == "libvirt") == "libvirt"
 
 
 @pytest.mark.parametrize(
@@ -74,26 +81,26 @@ def test_a_provider_that_is_not_there(name: str) -> None:
 
 
 @pytest.fixture
-def libvirt_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def planned_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RACKBOX_HOME", str(tmp_path / "home"))
     file = tmp_path / "lab.yaml"
-    file.write_text("name: virtual\nprovider: libvirt\nnodes: {gateway: {}, worker: {count: 1}}\n")
+    file.write_text("name: virtual\nprovider: virtualbox\nnodes: {gateway: {}, worker: {count: 1}}\n")
     return file
 
 
-def test_a_lab_of_another_provider_can_be_planned(libvirt_lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert plan_command(libvirt_lab, as_json=True, out=None) == 0
+def test_a_lab_of_another_provider_can_be_planned(planned_lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan_command(planned_lab, as_json=True, out=None) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["provider"] == "libvirt"
+    assert found["provider"] == "virtualbox"
     assert [machine["name"] for machine in found["machines"]] == ["gateway", "worker1"]
     assert found["capabilities"] == [
-        {"name": "runs here", "able": False, "note": "libvirt is not in this release; there is lxc"}
+        {"name": "runs here", "able": False, "note": "virtualbox is not in this release; there is lxc, libvirt"}
     ]
-    assert plan_command(libvirt_lab, as_json=False, out=None) == 0
+    assert plan_command(planned_lab, as_json=False, out=None) == 0
     assert "not in this release" in capsys.readouterr().out
 
 
-def test_but_not_rendered_and_nothing_is_left_behind(libvirt_lab: Path, tmp_path: Path) -> None:
-    with pytest.raises(NoSuchProvider, match="libvirt is not in this release"):
-        render_command(libvirt_lab, tmp_path / "out")
+def test_but_not_rendered_and_nothing_is_left_behind(planned_lab: Path, tmp_path: Path) -> None:
+    with pytest.raises(NoSuchProvider, match="virtualbox is not in this release"):
+        render_command(planned_lab, tmp_path / "out")
     assert [entry.name for entry in tmp_path.iterdir()] == ["lab.yaml"]

@@ -92,12 +92,15 @@ def test_a_probe_that_a_lab_cannot_have_says_why() -> None:
 def test_the_list_says_what_a_fault_needs_and_who_can() -> None:
     rows = {str(row["name"]): row for row in list_scenarios(default_topology(), "lxc")}
     assert (rows["holder-frozen"]["needs"], rows["holder-frozen"]["providers"]) == (("processes frozen",), ["lxc"])
-    assert (rows["holder-paused"]["needs"], rows["holder-paused"]["providers"]) == (("whole machine paused",), [])
-    assert rows["holder-cut-off"]["providers"] == ["lxc"]
+    assert (rows["holder-paused"]["needs"], rows["holder-paused"]["providers"]) == (
+        ("whole machine paused",),
+        ["libvirt"],
+    )
+    assert rows["holder-cut-off"]["providers"] == ["lxc", "libvirt"]
     assert rows["corosync-hung"]["stacks"] == ("pacemaker",)
     text = StringIO()
     Console(width=300, file=text).print(render_scenarios(list(rows.values())))
-    assert "whole machine paused (no provider yet)" in text.getvalue()
+    assert "whole machine paused (libvirt)" in text.getvalue()
     assert "processes frozen (lxc)" in text.getvalue()
 
 

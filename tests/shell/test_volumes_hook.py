@@ -1,0 +1,122 @@
+"""The hook that makes and grows a machine's volumes, against an LVM that is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rackbox.paths import PROJECT
+
+HOOK = "common/05-make-volumes.sh"
+FAKES = {
+    "systemd-detect-virt": "exit ${CONTAINER:-1}",
+    "pvs": "echo '  /dev/vda4'",
+    "lvs": "cat $STATE/lvs",
+    "vgs": "cat $STATE/free",
+    "lvcreate": 'echo "lvcreate $*" >>$STATE/calls',
+    "lvextend": 'echo "lvextend $*" >>$STATE/calls',
+    "mkfs.ext4": 'echo "mkfs.ext4 $*" >>$STATE/calls',
+    "mount": 'echo "mount $*" >>$STATE/calls',
+    "mountpoint": "exit 1",
+    "growpart": 'echo "growpart $*" >>$STATE/calls',
+    "pvresize": 'echo "pvresize $*" >>$STATE/calls',
+}
+
+
+class Guest:
+    """A machine's root directory, and the programs that its hook finds."""
+
+    def __init__(self, top: Path) -> None:
+        self.root, self.state, self.bin = top / "root", top / "state", top / "bin"
+        block = self.root / "sys/devices/vda"
+        for directory in (self.state, self.bin, self.root / "etc", block / "vda4", self.root / "sys/class/block"):
+            directory.mkdir(parents=True)
+        for name, text in {"start": "1000000", "size": "60000000", "partition": "4"}.items():
+            (block / "vda4" / name).write_text(f"{text}\n")
+        for name, target in {"vda": "vda", "vda4": "vda/vda4"}.items():
+            (self.root / "sys/class/block" / name).symlink_to(self.root / "sys/devices" / target)
+        self.set_disk(61000033)
+        (self.root / "etc/fstab").write_text("LABEL=boot /boot ext4 defaults 0 2\n")
+        (self.state / "lvs").write_text("  root 1024.00\n  var 4096.00\n")
+        (self.state / "free").write_text("  20000.00\n")
+        self.library = top / "library"
+        (self.library / "common").mkdir(parents=True)
+        shutil.copy(PROJECT / "provision" / HOOK, self.library / HOOK)
+        shutil.copy(PROJECT / "provision/lib/lib.sh", self.library / "lib.sh")
+        for name, script in FAKES.items():
+            (self.bin / name).write_text(f"#!/bin/bash\n{script}\n")
+            (self.bin / name).chmod(0o755)
+
+    def set_disk(self, sectors: int) -> None:
+        (self.root / "sys/devices/vda/size").write_text(f"{sectors}\n")
+
+    def run(self, volumes: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        (self.state / "calls").unlink(missing_ok=True)
+        env = {"PATH": f"{self.bin}:{os.environ['PATH']}", "STATE": str(self.state), "RACKBOX_ROOT": str(self.root)}
+        env |= {"RACKBOX_VOLUMES": volumes, **environment}
+        return subprocess.run([self.library / HOOK], env=env, capture_output=True, text=True, timeout=20, check=False)
+
+    @property
+    def calls(self) -> list[str]:
+        path = self.state / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Guest:
+    return Guest(tmp_path)
+
+
+def test_a_volume_is_made_and_mounted_now_and_at_every_boot(guest: Guest) -> None:
+    done = guest.run("etcd:/var/lib/etcd:2048")
+    assert done.returncode == 0, done.stderr
+    assert guest.calls == [
+        "lvcreate --quiet --yes --wipesignatures y --size 2048m --name etcd rackbox",
+        "mkfs.ext4 -q -m 0 -L etcd /dev/rackbox/etcd",
+        "mount /var/lib/etcd",
+    ]
+    assert "/dev/rackbox/etcd /var/lib/etcd auto noatime 0 2\n" in (guest.root / "etc/fstab").read_text()
+    assert (guest.root / "var/lib/etcd").is_dir()
+
+
+def test_a_second_run_changes_nothing(guest: Guest) -> None:
+    (guest.state / "lvs").write_text("  etcd 2048.00\n  var 8192.00\n")
+    done = guest.run("etcd:/var/lib/etcd:2048 var:/var:8192")
+    assert done.returncode == 0, done.stderr
+    assert guest.calls == []
+
+
+def test_a_volume_of_the_box_grows_with_its_file_system(guest: Guest) -> None:
+    done = guest.run("var:/var:8192")
+    assert done.returncode == 0, done.stderr
+    assert guest.calls == ["lvextend --quiet --resizefs --size 8192m rackbox/var"]
+
+
+def test_nothing_is_ever_made_smaller(guest: Guest) -> None:
+    assert guest.run("var:/var:1024").returncode == 0
+    assert guest.calls == []
+
+
+def test_more_than_the_group_has_is_refused_with_the_figures_and_nothing_is_done(guest: Guest) -> None:
+    done = guest.run("etcd:/var/lib/etcd:2048 var:/var:40960")
+    assert done.returncode == 1
+    assert "no more than the 20000 MiB that group rackbox has left; got 38912 MiB" in done.stderr
+    assert "etcd to 2048 MiB (has 0)" in done.stderr
+    assert guest.calls == []
+
+
+def test_a_larger_disk_is_followed_first(guest: Guest) -> None:
+    guest.set_disk(120000000)
+    assert guest.run("var:/var:4096").returncode == 0
+    assert guest.calls == ["growpart /dev/vda 4", "pvresize --quiet /dev/vda4"]
+
+
+@pytest.mark.parametrize(("volumes", "container"), [("", "1"), ("etcd:/var/lib/etcd:2048", "0")])
+def test_where_there_is_nothing_to_do_lvm_is_not_asked(guest: Guest, volumes: str, container: str) -> None:
+    (guest.bin / "lvs").write_text("#!/bin/sh\nexit 5\n")
+    (guest.bin / "pvs").write_text("#!/bin/sh\nexit 5\n")
+    assert guest.run(volumes, CONTAINER=container).returncode == 0
