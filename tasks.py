@@ -11,7 +11,7 @@ import sys
 from invoke.collection import Collection
 from invoke.context import Context
 
-from rackbox import bundle_tasks, image_tasks, lab_tasks, schedule_tasks
+from rackbox import bundle_tasks, image_tasks, kubernetes_tasks, lab_tasks, schedule_tasks
 from rackbox.task import after_double_dash, command, lab_file, out_file, path_or_none
 
 
@@ -131,15 +131,18 @@ def down(_: Context, lab: str = "", keep: bool = False) -> int:
     name="test",
     e2e="real machines, too (needs root, builds the box if there is none)",
     vm="virtual machines (needs root, builds their box if there is none)",
+    kubernetes="a real cluster, and nothing else (needs root and a bundle)",
 )
-def run_tests(_: Context, e2e: bool = False, vm: bool = False) -> int:
+def run_tests(_: Context, e2e: bool = False, vm: bool = False, kubernetes: bool = False) -> int:
     """Run the project's own tests; what follows `--` goes to pytest."""
     from rackbox import selftest
 
-    return selftest.command(e2e, vm, after_double_dash(sys.argv))
+    return selftest.command(e2e, vm, kubernetes, after_double_dash(sys.argv))
 
 
-namespace = Collection(doctor, plan, render, up, status, failover_test, ssh, shell, down, run_tests)
+namespace = Collection(
+    doctor, plan, render, up, status, failover_test, ssh, shell, down, run_tests, *kubernetes_tasks.TASKS
+)
 namespace.add_collection(image_tasks.COLLECTION)
 namespace.add_collection(schedule_tasks.COLLECTION)
 namespace.add_collection(bundle_tasks.COLLECTION)

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from rackbox.durations import format_duration
+from rackbox.config_kubernetes import API_PORT, API_SERVICE
+from rackbox.durations import format_duration, format_size
 from rackbox.errors import Problem
 from rackbox.roles import BOX_VOLUMES, ROLE_FACTS, ROLES, RoleFacts
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Network
+
     from rackbox.config import Config, RoleNodes
     from rackbox.config_balancer import Keepalived, ServiceConfig
     from rackbox.yamlfile import KeyPath
@@ -29,14 +32,14 @@ links.c, Corosync's totemknet.c; seen: exit status 8)."""
 
 def check_config(config: Config) -> list[Problem]:
     """Everything that is wrong with how the keys of ``config`` fit together."""
-    found = [*_networks(config), *_places(config)]
+    found = [*_networks(config), *_places(config), *_kubernetes_networks(config)]
     return [config.problem(path, text) for path, text in found] + check_without_networks(config)
 
 
 def check_without_networks(config: Config) -> list[Problem]:
     """What can be said of a config whose networks cannot be read."""
     found = [*_roles(config), *_names(config), *_load_balancer(config), *_services(config), *_storage(config)]
-    found += _budgets(config)
+    found += [*_budgets(config), *_kubernetes(config)]
     return [config.problem(path, text) for path, text in found]
 
 
@@ -251,6 +254,97 @@ def _budgets(config: Config) -> Found:
             near = get_close_matches(name, known, n=1)
             meant = f"; did you mean {near[0]}?" if near else f"; scenarios: {', '.join(known)}"
             yield ("failover", "budgets", name), f"unknown scenario{meant}"
+
+
+def pool_of(config: Config) -> tuple[tuple[IPv4Address, IPv4Address], ...]:
+    """The addresses for LoadBalancer services: as written, else what the workers' network keeps free."""
+    if config.kubernetes is not None and config.kubernetes.pool is not None:
+        return config.kubernetes.pool
+    network = config.networks.get(ROLE_FACTS["worker"].network_of(config))
+    return tuple(network.reserved) if network is not None else ()
+
+
+# What a kubelet, a runtime, flannel and kube-proxy need beside the pods, and what a control plane does: seen in this
+# project's own labs, and rounded up.
+NODE_MEMORY_MIN = {"master": 1536, "worker": 768}
+MASKED_NODES_BITS = 24  # each machine's share of the pods' addresses is a /24
+
+
+def _kubernetes(config: Config) -> Found:
+    """What a cluster needs of the machines."""
+    wished = config.kubernetes
+    if wished is None or wished.source == "none":
+        return
+    counts = {role: ROLE_FACTS[role].count_of(config.nodes.of(role)) for role in ("lb", "master", "worker")}
+    for role, what in (("master", "for its control plane"), ("worker", "for its pods")):
+        if counts[role] == 0:
+            yield ("kubernetes",), f"must come with machines {what} (nodes.{role}); got none"
+    if counts["master"] > 1 and counts["lb"] == 0:
+        yield (
+            ("kubernetes",),
+            f"must come with balancers before several masters (nodes.lb); got {counts['master']} masters",
+        )
+    for role, least in NODE_MEMORY_MIN.items():
+        nodes = config.nodes.of(role)
+        memory = nodes.memory if nodes is not None else None
+        if memory is not None and memory < least:
+            text = f"must be at least {format_size(least)} with kubernetes; got {format_size(memory)}"
+            yield ("nodes", role, "memory"), text
+    if wished.bundle is not None and wished.source not in ("auto", "bundle"):
+        yield ("kubernetes", "bundle"), f"must not be given beside source: {wished.source}; got {wished.bundle}"
+    if counts["lb"]:
+        yield from _api_service(config)
+
+
+def _api_service(config: Config) -> Found:
+    """Where the lab lists the API among its services itself, it must be the one that the machines ask."""
+    for index, service in enumerate(config.services):
+        here: KeyPath = ("load_balancer", "services", index)
+        if service.name != API_SERVICE:
+            continue
+        for name, value in (("port", service.port), ("backend_port", service.backend_port or service.port)):
+            if value != API_PORT:
+                yield (*here, name), f"must be {API_PORT}, where the machines ask for the API; got {value}"
+        if service.backend != "master":
+            yield (*here, "backend"), f"must be master, where the API servers are; got {service.backend}"
+
+
+def _kubernetes_networks(config: Config) -> Found:
+    wished = config.kubernetes
+    if wished is None or wished.source == "none":
+        return
+    others = [("management", config.management), ("wan", config.wan)]
+    others += [(f"networks.{name}", network.cidr) for name, network in config.networks.items()]
+    for key in ("pod_network", "service_network"):
+        cidr: IPv4Network = getattr(wished, key)
+        for name, other in others:
+            if cidr.overlaps(other):
+                yield ("kubernetes", key), f"must not overlap {name} ({other}); got {cidr}"
+                break
+        others.append((f"kubernetes.{key}", cidr))
+    nodes = sum(ROLE_FACTS[role].count_of(config.nodes.of(role)) for role in ("master", "worker"))
+    room = 2 ** max(MASKED_NODES_BITS - wished.pod_network.prefixlen, 0) if wished.pod_network.prefixlen <= 24 else 0
+    if room < nodes:
+        text = f"must have room for {nodes} machines, a /{MASKED_NODES_BITS} each; got {wished.pod_network} ({room})"
+        yield ("kubernetes", "pod_network"), text
+    if wished.service_network.prefixlen > 24 or wished.service_network.prefixlen < 12:
+        yield ("kubernetes", "service_network"), f"must be from /12 to /24; got {wished.service_network}"
+    yield from _pool(config)
+
+
+def _pool(config: Config) -> Found:
+    """The pool must lie in the workers' network, where it can be announced, and be kept free of machines."""
+    wished = config.kubernetes
+    home = ROLE_FACTS["worker"].network_of(config)
+    network = config.networks.get(home)
+    if wished is None or wished.pool is None or network is None:
+        return
+    for first, last in wished.pool:
+        if first not in network.cidr or last not in network.cidr:
+            yield ("kubernetes", "pool"), f"must be inside of {home} ({network.cidr}), the workers'; got {first}-{last}"
+        elif not any(low <= first and last <= high for low, high in network.reserved):
+            text = f"must be inside of networks.{home}.reserved, or machines may get them; got {first}-{last}"
+            yield ("kubernetes", "pool"), text
 
 
 def _list(items: object) -> str:

@@ -20,6 +20,7 @@ from rackbox.budgets import BUDGETS_MS
 from rackbox.checks import check_without_networks
 from rackbox.config_balancer import EXTREME, LoadBalancerConfig, ServiceConfig
 from rackbox.config_errors import explain, without_bad_keys
+from rackbox.config_kubernetes import API, API_SERVICE, KubernetesConfig
 from rackbox.durations import SIZE_PATTERN
 from rackbox.errors import ConfigError, Problem
 from rackbox.fields import (
@@ -201,12 +202,27 @@ class Config(Section):
     nodes: NodesByRole = Field(description="The machines, by role.")
     load_balancer: LoadBalancerConfig | None = key(None, "The balancer pair, its floating IP and services.")
     gluster: Gluster | None = key(None, "The storage that workers share.")
+    kubernetes: KubernetesConfig | None = key(None, "A Kubernetes cluster on masters and workers. Default: none.")
     wait: Annotated[int, duration_between("10s", "1h")] = key(
         "2m", "How long a machine that provisions itself waits for another one, before it gives up."
     )
     failover: FailoverConfig = key({}, "How failures are measured and judged.")
 
     _source: YamlFile = PrivateAttr(default=YamlFile("config", {}, {}))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_is_wanted(cls, value: Any) -> Any:
+        """``kubernetes:`` with nothing behind it asks for Kubernetes as it comes, as with a role."""
+        if isinstance(value, dict) and "kubernetes" in value and value["kubernetes"] is None:
+            return {**value, "kubernetes": {}}
+        return value
+
+    def without_kubernetes(self) -> Config:
+        """The same lab with no cluster in it."""
+        bare = self.model_copy(update={"kubernetes": None})
+        bare._source = self._source
+        return bare
 
     @property
     def balancer(self) -> LoadBalancerConfig:
@@ -231,14 +247,18 @@ class Config(Section):
 
     @property
     def services(self) -> tuple[ServiceConfig, ...]:
-        """What is balanced: as written, else etcd where there are masters. None without balancers."""
+        """What is balanced: as written, else etcd where there are masters; and in any case the API of Kubernetes where
+        there is one. None without balancers."""
         balancers, masters = self.nodes.of("lb"), self.nodes.of("master")
         if balancers is None or balancers.count == 0:
             return ()
-        if self.load_balancer is not None and self.load_balancer.services is not None:
-            return self.load_balancer.services
         has_masters = masters is not None and masters.count != 0
-        return (ServiceConfig.model_validate(ETCD),) if has_masters else ()
+        chosen: tuple[ServiceConfig, ...] = (ServiceConfig.model_validate(ETCD),) if has_masters else ()
+        if self.load_balancer is not None and self.load_balancer.services is not None:
+            chosen = self.load_balancer.services
+        if self.kubernetes is not None and has_masters and API_SERVICE not in {service.name for service in chosen}:
+            chosen += (ServiceConfig.model_validate(API),)
+        return chosen
 
     def is_written(self, path: KeyPath) -> bool:
         """Whether ``path`` stands in the file, and is not a default."""

@@ -15,7 +15,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rackbox.pki import Identity, KeyPair, is_usable, make_authority, make_certificate, make_ssh_key
+from rackbox.kubernetes_pki import ClusterCredentials, ensure_cluster_credentials
+from rackbox.pki import (
+    Identity,
+    KeyPair,
+    is_usable,
+    make_authority,
+    make_certificate,
+    make_signing_key,
+    make_ssh_key,
+)
 from rackbox.templating import GuestFile
 from rackbox.topology import MANAGEMENT, Node, Topology
 
@@ -47,6 +56,7 @@ class Credentials:
     qdevice: KeyPair = field(repr=False)
     stats_password: str = field(repr=False)
     corosync_authkey: bytes = field(repr=False)
+    cluster: ClusterCredentials | None = field(default=None, repr=False)
 
     def guest_files(self, node: Node) -> tuple[GuestFile, ...]:
         """What ``node`` must hold of them, and no more. (Not its SSH host key: cloud-init has a place for that.)"""
@@ -81,7 +91,7 @@ class Credentials:
 def ensure_credentials(topology: Topology, secrets_dir: Path) -> Credentials:
     """The lab's credentials, made where they are missing, from and in ``secrets_dir``."""
     store = _Store(secrets_dir)
-    authority = _ensure_authority(topology, store)
+    authority = _ensure_authority(store, f"rackbox {topology.lab} CA")
     client = _ensure_pair(store, "client", Identity(f"{topology.lab} user", (), (), False, True), authority)
     ssh = _ensure_ssh_key(store, "ssh/id_ed25519", f"rackbox-{topology.lab}")
     host_keys = {
@@ -101,7 +111,32 @@ def ensure_credentials(topology: Topology, secrets_dir: Path) -> Credentials:
     qdevice = _ensure_pair(store, "qdevice", Identity(topology.lab, (), (), False, True), authority)
     password = store.ensure("stats-password", _make_password).decode().strip()
     authkey = store.ensure("corosync.authkey", lambda: secrets.token_bytes(AUTHKEY_BYTES))
-    return Credentials(secrets_dir, authority, client, ssh, host_keys, certificates, qnetd, qdevice, password, authkey)
+    cluster = _ensure_cluster(topology, store, authority)
+    return Credentials(
+        secrets_dir, authority, client, ssh, host_keys, certificates, qnetd, qdevice, password, authkey, cluster
+    )
+
+
+def _ensure_cluster(topology: Topology, store: _Store, authority: KeyPair) -> ClusterCredentials | None:
+    if topology.kubernetes is None:
+        return None
+    return ensure_cluster_credentials(
+        topology,
+        authority,
+        lambda name, subject: _ensure_authority(store, subject, name),
+        lambda name, identity, issuer: _ensure_pair(store, name, identity, issuer),
+        _ensure_signing_key(store, "kubernetes/accounts"),
+    )
+
+
+def _ensure_signing_key(store: _Store, name: str) -> tuple[str, str]:
+    private, public = store.read(f"{name}.key"), store.read(f"{name}.pub")
+    if private is not None and public is not None:
+        return private.decode(), public.decode()
+    made = make_signing_key()
+    store.write(f"{name}.key", made[0].encode())
+    store.write(f"{name}.pub", made[1].encode())
+    return made
 
 
 def plan_identity(topology: Topology, node: Node) -> Identity:
@@ -119,13 +154,13 @@ def plan_identity(topology: Topology, node: Node) -> Identity:
     return Identity(node.fqdn, tuple(dict.fromkeys(names)), tuple(dict.fromkeys(addresses)), server, True)
 
 
-def _ensure_authority(topology: Topology, store: _Store) -> KeyPair:
-    certificate, key = store.read("ca.pem"), store.read("ca.key")
+def _ensure_authority(store: _Store, subject: str, name: str = "ca") -> KeyPair:
+    certificate, key = store.read(f"{name}.pem"), store.read(f"{name}.key")
     if certificate is not None and key is not None:
         return KeyPair(certificate.decode(), key.decode())
-    pair = make_authority(f"rackbox {topology.lab} CA")
-    store.write("ca.key", pair.key.encode())
-    store.write("ca.pem", pair.certificate.encode())
+    pair = make_authority(subject)
+    store.write(f"{name}.key", pair.key.encode())
+    store.write(f"{name}.pem", pair.certificate.encode())
     return pair
 
 

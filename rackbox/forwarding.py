@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from rackbox.config_kubernetes import API_SERVICE
 from rackbox.errors import LabError
 from rackbox.forward import Forward
 from rackbox.lab import LiveLab
@@ -33,12 +36,21 @@ def plan_forwards(topology: Topology) -> list[Forward]:
     """The forwarders of a lab: each service with a port on the host, and the load balancers' statistics page."""
     balancer = topology.load_balancer
     if balancer is None:
-        return []
+        return _plan_master_forward(topology)
     target = str(balancer.floating_ip.address.ip)
     services = [service for service in topology.services if service.host_port]
     forwards = [Forward(service.name, service.host_port, target, service.port) for service in services]
     stats = balancer.stats_port + 10_000
     return [*forwards, Forward("stats", stats if stats <= 65535 else 0, target, balancer.stats_port)]
+
+
+def _plan_master_forward(topology: Topology) -> list[Forward]:
+    """Without balancers a cluster has one master, which is its API."""
+    kubernetes = topology.kubernetes
+    if kubernetes is None:
+        return []
+    master = topology.by_role("master")[0]
+    return [Forward(API_SERVICE, kubernetes.port + 10_000, str(master.address), kubernetes.port)]
 
 
 def start_forwarders(lab: LiveLab, pid: int) -> int:
@@ -49,7 +61,32 @@ def start_forwarders(lab: LiveLab, pid: int) -> int:
         return 0
     if is_forwarder(pid, str(namespace)):
         return pid
-    report = report_path(lab)
+    return _start(lab, namespace, forwards, report_path(lab))
+
+
+def open_forwarders(lab: LiveLab, name: str, forwards: Sequence[Forward]) -> dict[str, int]:
+    """Have more forwarders, in a process of their own, and say which ports they have. Those that run and lead there
+    already are kept; they end with the lab."""
+    namespace = lab.provider.client_namespace(lab.topology)
+    if namespace is None:
+        return {forward.name: 0 for forward in forwards}
+    report = lab.paths.runtime / f"forwards-{name}.json"
+    note = lab.paths.runtime / f"forwards-{name}.pid"
+    arguments = [forward.argument for forward in forwards]
+    try:
+        pid = int(note.read_text())
+        words = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode().split("\0")
+    except (OSError, ValueError):
+        pid, words = 0, []
+    if not (is_forwarder(pid, str(namespace)) and set(arguments) <= set(words)):
+        if is_forwarder(pid, str(namespace)):
+            os.kill(pid, signal.SIGTERM)
+        note.write_text(str(_start(lab, namespace, forwards, report)))
+    ports: dict[str, int] = json.loads(report.read_text())
+    return ports
+
+
+def _start(lab: LiveLab, namespace: Path, forwards: Sequence[Forward], report: Path) -> int:
     report.unlink(missing_ok=True)
     lab.paths.logs.mkdir(parents=True, exist_ok=True)
     with (lab.paths.logs / "forward.log").open("ab") as log:

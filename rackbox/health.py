@@ -15,6 +15,8 @@ from rackbox.topology import Node, Topology
 Document = Mapping[str, Any]
 Verdict = Literal["healthy", "degraded"]
 
+SYSTEM_NAMESPACES = ("kube-system", "kube-flannel", "metallb-system")
+
 PARTS: Mapping[str, type] = {"provisioned": bool, "units": dict, "addresses": list, "dhcp": dict, "role": dict}
 """What a status document must hold, whatever the role."""
 
@@ -35,13 +37,30 @@ class NodeHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterHealth:
+    """What the API says of the cluster. ``nodes`` is ready or not, by name; ``waiting`` are the pods that are not
+    ready, of ``pods`` in all."""
+
+    nodes: Mapping[str, bool]
+    pods: int
+    waiting: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        ready = sum(self.nodes.values())
+        return f"{ready} of {len(self.nodes)} nodes ready, {self.pods - len(self.waiting)} of {self.pods} pods"
+
+
+@dataclass(frozen=True, slots=True)
 class LabHealth:
-    """All machines, and what only the whole shows (two holders, no leader)."""
+    """All machines, and what only the whole shows (two holders, no leader). ``cluster`` is None where there is none, or
+    no API server to ask."""
 
     nodes: tuple[NodeHealth, ...]
     problems: tuple[str, ...]
     floating_ip_holder: str | None
     etcd_leader: str | None
+    cluster: ClusterHealth | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -66,7 +85,40 @@ def judge_lab(topology: Topology, documents: Mapping[str, Document | None]) -> L
     if topology.by_role("master") and len(leaders) != 1:
         problems.append(f"etcd: must have one leader; has {', '.join(leaders) or 'none'}")
     holder = holders[0] if len(holders) == 1 else None
-    return LabHealth(nodes, tuple(problems), holder, leaders[0] if len(leaders) == 1 else None)
+    cluster = _see_cluster(topology, documents)
+    problems += _judge_cluster(topology, cluster)
+    return LabHealth(nodes, tuple(problems), holder, leaders[0] if len(leaders) == 1 else None, cluster)
+
+
+def _see_cluster(topology: Topology, documents: Mapping[str, Document | None]) -> ClusterHealth | None:
+    """The cluster as the first master sees it whose API server is ready."""
+    if topology.kubernetes is None:
+        return None
+    for node in topology.by_role("master"):
+        role = (documents.get(node.name) or {}).get("role", {})
+        if role.get("api_ready"):
+            return ClusterHealth(role.get("nodes", {}), role.get("pods", 0), tuple(role.get("pods_waiting", ())))
+    return None
+
+
+def _judge_cluster(topology: Topology, cluster: ClusterHealth | None) -> list[str]:
+    """Nodes that are lacking or not ready, and pods of the system's own: all others are their users' affair."""
+    if topology.kubernetes is None:
+        return []
+    if cluster is None:
+        return ["Kubernetes: no API server is ready"]
+    names = [node.name for node in topology.kubernetes_nodes]
+    problems = []
+    if lacking := [name for name in names if name not in cluster.nodes]:
+        problems.append(f"Kubernetes: not in the cluster: {', '.join(lacking)}")
+    if unready := [name for name in names if not cluster.nodes.get(name, True)]:
+        problems.append(f"Kubernetes: not ready: {', '.join(unready)}")
+    own = [pod for pod in cluster.waiting if pod.split("/")[0] in SYSTEM_NAMESPACES]
+    if own:
+        problems.append(f"Kubernetes: pods that are not ready: {', '.join(own)}")
+    if not cluster.pods:
+        problems.append("Kubernetes: no pods yet")
+    return problems
 
 
 def health_json(topology: Topology, health: LabHealth) -> dict[str, Any]:
@@ -78,6 +130,13 @@ def health_json(topology: Topology, health: LabHealth) -> dict[str, Any]:
         "problems": health.all_problems,
         "floating_ip_holder": health.floating_ip_holder,
         "etcd_leader": health.etcd_leader,
+        "kubernetes": None
+        if health.cluster is None
+        else {
+            "nodes": dict(health.cluster.nodes),
+            "pods": health.cluster.pods,
+            "pods_waiting": list(health.cluster.waiting),
+        },
         "machines": [
             {
                 "name": node.name,
@@ -165,7 +224,12 @@ def _master(topology: Topology, role: Document) -> tuple[str, list[str]]:
     problems = [] if role.get("etcd_healthy") else ["etcd is not healthy"]
     if role.get("members") != wanted:
         problems.append(f"etcd members: must be {wanted}; got {role.get('members')}")
-    return "etcd leader" if role.get("leader") else "etcd follower", problems
+    summary = "etcd leader" if role.get("leader") else "etcd follower"
+    if topology.kubernetes is None:
+        return summary, problems
+    if not role.get("api_ready"):
+        problems.append("its API server is not ready")
+    return f"{summary}, API server {'ready' if role.get('api_ready') else 'not ready'}", problems
 
 
 def _gluster(topology: Topology, role: Document) -> tuple[str, list[str]]:

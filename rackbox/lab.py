@@ -16,9 +16,11 @@ from pathlib import Path
 
 from rackbox.errors import LabBusy, LabError, MachineError
 from rackbox.health import Document, LabHealth, judge_lab
-from rackbox.load import load_lab, load_topology
+from rackbox.load import load_lab, settle_kubernetes
 from rackbox.paths import Home, LabPaths
+from rackbox.planner import plan_topology
 from rackbox.providers import Provider, open_provider, prove_provider
+from rackbox.release import Choice
 from rackbox.run import Result
 from rackbox.ssh import Connections
 from rackbox.state import LabState, load_state
@@ -76,6 +78,8 @@ class LiveLab:
     home: Home
     paths: LabPaths
     provider: Provider
+    choice: Choice | None = None
+    """Where the lab's Kubernetes comes from, if it asks for one; ``topology`` has a cluster only if it comes."""
 
     @property
     def connections(self) -> Connections:
@@ -105,6 +109,8 @@ class LiveLab:
                 "ETCDCTL_CERT": str(self.paths.secrets / "client.pem"),
                 "ETCDCTL_KEY": str(self.paths.secrets / "client.key"),
             }
+        if self.topology.kubernetes is not None:
+            variables["KUBECONFIG"] = str(self.paths.root / "kubeconfig-inside")
         return variables
 
     def read_documents(self) -> dict[str, Document | None]:
@@ -185,10 +191,11 @@ def open_lab(lab_file: Path, provider: str = "", works: Callable[[str], bool] | 
     home = find_user_home()
     paths = home.lab(topology.lab)
     state = load_state(paths.state)
+    topology, choice = settle_kubernetes(config, topology, lab_file, home.bundles, state)
     name = state.provider if state and state.phase != "absent" else provider or config.provider
     if works is not None:
         name = prove_provider(name, works)
-    return LiveLab(lab_file, topology, home, paths, open_provider(name))
+    return LiveLab(lab_file, topology, home, paths, open_provider(name), choice)
 
 
 def open_booted_lab(lab_file: Path) -> LiveLab | None:
@@ -199,7 +206,10 @@ def open_booted_lab(lab_file: Path) -> LiveLab | None:
         paths = home.lab(root.name)
         state = load_state(paths.state)
         if state and state.lab_file == str(lab_file.resolve()) and paths.booted.exists():
-            return LiveLab(lab_file, load_topology(paths.booted), home, paths, open_provider(state.provider))
+            config, topology = load_lab(paths.booted)
+            if not state.bundle:  # it was booted without, whatever there is now
+                topology = plan_topology(config.without_kubernetes())
+            return LiveLab(lab_file, topology, home, paths, open_provider(state.provider))
     return None
 
 

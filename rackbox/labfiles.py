@@ -21,6 +21,10 @@ def render_files(lab: LiveLab, box: Box | None, directory: Path) -> dict[str, Re
     target = VagrantTarget(
         lab.provider.name, name, box_version=version, directory=directory, boot_timeout_s=round(BOOT_SECONDS * patience)
     )
-    lines = {node.name: lab.provider.vagrant_settings(lab.topology, node, lab.paths) for node in lab.topology.nodes}
+    release = lab.choice.release if lab.choice else None
+    shared = release.directory if release else None
+    lines = {
+        node.name: lab.provider.vagrant_settings(lab.topology, node, lab.paths, shared) for node in lab.topology.nodes
+    }
     credentials = ensure_credentials(lab.topology, lab.paths.secrets)
-    return render_lab(lab.topology, credentials, lines, load_sources(), target)
+    return render_lab(lab.topology, credentials, lines, load_sources(), target, release)

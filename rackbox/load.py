@@ -1,4 +1,5 @@
-"""From a file to a topology in one call: ``load_topology``.
+"""From a file to a topology in one call: ``load_topology``; and what becomes of it on this computer:
+``settle_kubernetes``.
 
 A module of its own, because ``config`` imports the types of ``topology`` and not the other way round.
 """
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from rackbox.config import Config, load_config
 from rackbox.planner import plan_topology
+from rackbox.release import Choice, choose_release
+from rackbox.state import LabState
 from rackbox.topology import Topology
 
 
@@ -21,3 +24,20 @@ def load_lab(path: Path) -> tuple[Config, Topology]:
 def load_topology(path: Path) -> Topology:
     """What the lab at ``path`` means. Raises ``ConfigError``."""
     return load_lab(path)[1]
+
+
+def settle_kubernetes(
+    config: Config, topology: Topology, lab_file: Path, bundles: Path, state: LabState | None
+) -> tuple[Topology, Choice | None]:
+    """The topology with the cluster that can be had here, or without one, and the choice that led to it; no choice
+    where none was asked for. Raises ``LabError`` where what was asked for cannot be had.
+
+    A lab that has machines stays with what they were booted with.
+    """
+    if topology.kubernetes is None:
+        return topology, None
+    booted = state if state is not None and state.phase not in ("absent",) else None
+    choice = choose_release(topology.kubernetes, lab_file, bundles, booted.bundle if booted else "")
+    if choice.release is None:
+        return plan_topology(config.without_kubernetes()), choice
+    return topology, choice

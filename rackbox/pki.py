@@ -1,6 +1,7 @@
 """Certificates and SSH keys: ECDSA P-256 under a CA of the lab's own, ed25519 for SSH. Makes them, keeps none.
 
-Entry points: ``make_authority``, ``make_certificate``, ``is_usable``, ``make_ssh_key``. It touches no file.
+Entry points: ``make_authority``, ``make_certificate``, ``is_usable``,
+``make_signing_key``, ``make_ssh_key``. It touches no file.
 """
 
 from __future__ import annotations
@@ -37,13 +38,15 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a certificate is for: subject, DNS names and addresses, and what it may be used for."""
+    """Whom a certificate is for: subject, DNS names and addresses, and what it may be used for. ``groups`` stand in the
+    subject as organizations, which Kubernetes reads as the user's groups."""
 
     subject: str
     names: tuple[str, ...]
     addresses: tuple[str, ...]
     server: bool
     client: bool
+    groups: tuple[str, ...] = ()
 
 
 def make_authority(subject: str) -> KeyPair:
@@ -51,7 +54,7 @@ def make_authority(subject: str) -> KeyPair:
     key = ec.generate_private_key(ec.SECP256R1())
     usage = _key_usage(key_cert_sign=True, crl_sign=True)
     certificate = (
-        _builder(subject, _name(subject), key.public_key())
+        _builder(_name(subject), _name(subject), key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -68,7 +71,7 @@ def make_certificate(identity: Identity, authority: KeyPair) -> KeyPair:
     if identity.client:
         uses.append(ExtendedKeyUsageOID.CLIENT_AUTH)
     builder = (
-        _builder(identity.subject, issuer.subject, key.public_key())
+        _builder(_name(identity.subject, identity.groups), issuer.subject, key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
@@ -91,7 +94,16 @@ def is_usable(pair: KeyPair, identity: Identity, authority: KeyPair) -> bool:
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     fresh = certificate.not_valid_after_utc - datetime.now(UTC) > RENEW_BEFORE
+    if identity.groups and certificate.subject != _name(identity.subject, identity.groups):
+        return False
     return belongs and fresh and _read_alternatives(certificate) == set(_alternatives(identity))
+
+
+def make_signing_key() -> tuple[str, str]:
+    """A new ECDSA P-256 key without a certificate: private and public part, PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return private, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def make_ssh_key(comment: str) -> tuple[str, str]:
@@ -102,11 +114,11 @@ def make_ssh_key(comment: str) -> tuple[str, str]:
     return private, f"{public} {comment}"
 
 
-def _builder(subject: str, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
-        .subject_name(_name(subject))
+        .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
@@ -115,9 +127,10 @@ def _builder(subject: str, issuer: x509.Name, key: ec.EllipticCurvePublicKey) ->
     )
 
 
-def _name(subject: str) -> x509.Name:
+def _name(subject: str, groups: tuple[str, ...] = ()) -> x509.Name:
     # RFC 5280's upper bound of a common name is 64 characters; names that matter are in the alternative names.
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject[:64])])
+    organizations = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+    return x509.Name([*organizations, x509.NameAttribute(NameOID.COMMON_NAME, subject[:64])])
 
 
 def _key_usage(

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rackbox.durations import format_duration, format_size
-from rackbox.topology import LoadBalancer, Node, Service, Topology
+from rackbox.topology import Kubernetes, LoadBalancer, Node, Service, Topology
 
 PLAN_SCHEMA = 1
 # What a provider can do, as it tells it: what, whether, and a word on how or why not.
@@ -38,6 +38,8 @@ def plan_json(topology: Topology, capabilities: Sequence[Capability] = ()) -> di
     - ``services``: list of {name, fqdn, port, host_port, backends: [{name, address, port}], check: {type, path,
       interval_ms, fast_interval_ms, fall, rise}, connect_timeout_ms, stream_timeout_ms}
     - ``gluster``: null or {volume, mount}
+    - ``kubernetes``: null or {source, version (null: any), endpoint, pod_network, service_network, dns_address, pool:
+      [first-last], proxy, runtime, etcd}
     - ``dns``: {upstream: [address], records: [{name, address, ptr}]}
     - ``failover``: {probe_interval_ms, probe_timeout_ms, budgets_ms: {scenario: ms}}
     - ``capabilities``: list of {name, able, note} of the provider; empty when none was chosen
@@ -56,6 +58,7 @@ def plan_json(topology: Topology, capabilities: Sequence[Capability] = ()) -> di
         "gluster": None
         if topology.gluster_volume is None
         else {"volume": topology.gluster_volume, "mount": topology.gluster_mount},
+        "kubernetes": _kubernetes_json(topology.kubernetes),
         "dns": {
             "upstream": [str(address) for address in topology.dns_upstream],
             "records": [{"name": r.name, "address": str(r.address), "ptr": r.ptr} for r in topology.dns],
@@ -159,6 +162,23 @@ def _balancer_json(balancer: LoadBalancer | None) -> dict[str, Any] | None:
         },
         "arp_refresh": balancer.arp_refresh,
         "keepalived": {**asdict(balancer.keepalived), "priorities": list(balancer.keepalived.priorities)},
+    }
+
+
+def _kubernetes_json(kubernetes: Kubernetes | None) -> dict[str, Any] | None:
+    if kubernetes is None:
+        return None
+    return {
+        "source": kubernetes.source,
+        "version": kubernetes.version or None,
+        "endpoint": f"{kubernetes.endpoint}:{kubernetes.port}",
+        "pod_network": str(kubernetes.pod_network),
+        "service_network": str(kubernetes.service_network),
+        "dns_address": str(kubernetes.dns_address),
+        "pool": [f"{first}-{last}" for first, last in kubernetes.pool],
+        "proxy": kubernetes.proxy,
+        "runtime": kubernetes.runtime,
+        "etcd": kubernetes.etcd,
     }
 
 
@@ -279,6 +299,13 @@ def _closing_lines(topology: Topology) -> list[str]:
         )
     if topology.gluster_volume is not None:
         lines.append(f"storage      volume {topology.gluster_volume}, workers mount it on {topology.gluster_mount}")
+    if topology.kubernetes is not None:
+        cluster = topology.kubernetes
+        pool = ", ".join(f"{first}-{last}" for first, last in cluster.pool) or "none: nothing is reserved there"
+        lines.append(
+            f"Kubernetes   {cluster.endpoint}:{cluster.port}, pods {cluster.pod_network}, services "
+            f"{cluster.service_network}, LoadBalancer addresses {pool}"
+        )
     reverse = sum(record.ptr for record in topology.dns)
     upstream = ", ".join(str(address) for address in topology.dns_upstream) or "none"
     lines.append(f"DNS          {len(topology.dns)} names, {reverse} reverse; upstream {upstream}")

@@ -6,7 +6,8 @@ from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
 
 from rackbox.addresses import Placement, gateway_address, host_address, mac_address, place_machines
-from rackbox.checks import check_config, host_port_of
+from rackbox.checks import check_config, host_port_of, pool_of
+from rackbox.config_kubernetes import API_PORT, API_SERVICE
 from rackbox.errors import ConfigError
 from rackbox.roles import BOX_VOLUMES, ROLE_FACTS, ROLES, RoleFacts
 from rackbox.topology import (
@@ -18,6 +19,7 @@ from rackbox.topology import (
     Failover,
     FloatingIp,
     Keepalived,
+    Kubernetes,
     LoadBalancer,
     Network,
     Nic,
@@ -44,11 +46,14 @@ def plan_topology(config: Config) -> Topology:
     problems += address_problems
     if problems:
         raise ConfigError(sorted(set(problems), key=lambda problem: (problem.line, problem.path, problem.text)))
+    if config.kubernetes is not None and config.kubernetes.source == "none":
+        config = config.without_kubernetes()
     networks = _plan_networks(config, placement)
     nodes = tuple(node for facts in ROLES for node in _plan_role(config, facts, placement))
     _check_macs(config, nodes)
     balancer = _plan_balancer(config, placement)
-    services = tuple(_plan_service(service, nodes) for service in config.services)
+    kubernetes = _plan_kubernetes(config)
+    services = tuple(_plan_service(service, nodes, kubernetes) for service in config.services)
     has_gluster = any(node.role == "gluster" for node in nodes)
     return Topology(
         lab=config.name,
@@ -60,11 +65,12 @@ def plan_topology(config: Config) -> Topology:
         nodes=nodes,
         load_balancer=balancer,
         services=services,
-        dns=_plan_dns(config.domain, nodes, balancer, services),
+        dns=_plan_dns(config.domain, nodes, balancer, services, kubernetes),
         gluster_volume=config.storage.volume if has_gluster else None,
         gluster_mount=config.storage.mount,
         wait_ms=config.wait,
         failover=_plan_failover(config),
+        kubernetes=kubernetes,
     )
 
 
@@ -92,7 +98,8 @@ def _plan_role(config: Config, facts: RoleFacts, placement: Placement) -> list[N
     wished = config.nodes.of(facts.role)
     if wished is None:
         return []
-    volumes = {volume.name: Volume(volume.name, volume.mount, volume.size_mib) for volume in facts.volumes}
+    own = facts.volumes + (facts.cluster_volumes if config.kubernetes else ())
+    volumes = {volume.name: Volume(volume.name, volume.mount, volume.size_mib) for volume in own}
     for name, volume in wished.volumes.items():
         mount = volume.mount or (volumes[name].mount if name in volumes else BOX_VOLUMES.get(name, ""))
         volumes[name] = Volume(name, mount, volume.size, of_box=name in BOX_VOLUMES)
@@ -180,9 +187,31 @@ def _plan_keepalived(config: Config) -> Keepalived:
     )
 
 
-def _plan_service(service: ServiceConfig, nodes: tuple[Node, ...]) -> Service:
+def _plan_kubernetes(config: Config) -> Kubernetes | None:
+    wished = config.kubernetes
+    if wished is None:
+        return None
+    return Kubernetes(
+        source=wished.source,
+        version=wished.version or "",
+        bundle=wished.bundle or "",
+        runtime=wished.runtime,
+        etcd=wished.etcd,
+        cluster=wished.cluster,
+        endpoint=f"{API_SERVICE}.{config.domain}",
+        port=API_PORT,
+        pod_network=wished.pod_network,
+        service_network=wished.service_network,
+        pool=pool_of(config),
+        pool_network=ROLE_FACTS["worker"].network_of(config),
+        proxy=wished.proxy,
+    )
+
+
+def _plan_service(service: ServiceConfig, nodes: tuple[Node, ...], kubernetes: Kubernetes | None) -> Service:
     check = service.check
     port = service.backend_port or service.port
+    is_api = kubernetes is not None and service.backend == "master" and port == kubernetes.port
     return Service(
         name=service.name,
         port=service.port,
@@ -194,6 +223,7 @@ def _plan_service(service: ServiceConfig, nodes: tuple[Node, ...]) -> Service:
             fast_interval_ms=check.fast_interval,
             fall=check.fall,
             rise=check.rise,
+            authority="kubernetes" if is_api else "lab",
         ),
         connect_timeout_ms=service.connect_timeout,
         stream_timeout_ms=service.stream_timeout,
@@ -202,13 +232,19 @@ def _plan_service(service: ServiceConfig, nodes: tuple[Node, ...]) -> Service:
 
 
 def _plan_dns(
-    domain: str, nodes: tuple[Node, ...], balancer: LoadBalancer | None, services: tuple[Service, ...]
+    domain: str,
+    nodes: tuple[Node, ...],
+    balancer: LoadBalancer | None,
+    services: tuple[Service, ...],
+    kubernetes: Kubernetes | None,
 ) -> tuple[DnsRecord, ...]:
     records = [DnsRecord(node.fqdn, nic.address.ip, ptr=True) for node in nodes for nic in node.lab_nics]
     if balancer is not None:
         vip = balancer.floating_ip
         records.append(DnsRecord(vip.fqdn, vip.address.ip, ptr=True))
         records += [DnsRecord(f"{service.name}.{domain}", vip.address.ip, ptr=False) for service in services]
+    elif kubernetes is not None:  # one master, as ``checks`` holds: it is the API
+        records += [DnsRecord(kubernetes.endpoint, node.address, ptr=False) for node in nodes if node.role == "master"]
     return tuple(records)
 
 

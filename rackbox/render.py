@@ -11,21 +11,23 @@ import hashlib
 import os
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rackbox.credentials import Credentials
 from rackbox.hooks import VAGRANTFILE, SourceFile, Sources
+from rackbox.release import RELEASE_DIRECTORY, Release
 from rackbox.templating import GuestFile, RenderedFile, Templates, VagrantSetting, format_write_files, quote_sh
-from rackbox.topology import MANAGEMENT, WAN, Nic, Node, Topology
+from rackbox.topology import KUBERNETES_ROLES, MANAGEMENT, WAN, Nic, Node, Topology
 
 GUEST_LIBRARY = "/usr/local/lib/rackbox"
 GUEST_USER = "vagrant"
 HEALTH_PORT = 8405  # HAProxy's own health, on the balancer's 127.0.0.1 only
 FENCE_PORT = 8406  # the lab's power switch, on the host's management address
 BOOT_SECONDS = 300  # how long Vagrant waits for a machine's SSH
+CLUSTER_WAIT_SECONDS = 280  # how long a hook waits for the other machines on the nodes of a cluster, at least
 PEER_ROLES = frozenset({"lb", "master", "gluster"})  # roles whose machines must know each other
 PRIVATE_FILES = frozenset({"/etc/haproxy/haproxy.cfg"})  # holds the stats page's password
 SECRET_MODE = 0o600
@@ -49,12 +51,14 @@ def render_lab(
     provider_lines: Mapping[str, Sequence[VagrantSetting]],
     sources: Sources,
     target: VagrantTarget,
+    release: Release | None = None,
 ) -> dict[str, RenderedFile]:
     """Every file of the lab by its path relative to the rendered directory.
 
     ``provider_lines`` are the provider block's lines by machine name. Files that hold a secret have mode 0600.
+    ``release`` must be given where the topology has a cluster.
     """
-    renderer = _Renderer(topology, credentials, sources)
+    renderer = _Renderer(topology, credentials, sources, release)
     files: dict[str, RenderedFile] = {}
     for node in topology.nodes:
         files |= renderer.render_node(node)
@@ -101,9 +105,19 @@ def render_env(topology: Topology, node: Node) -> dict[str, str]:
         "GLUSTER_BRICK": bricks[0] if bricks else "",
         "GLUSTER_MOUNT": topology.gluster_mount if node.role == "worker" and storage else "",
         "VOLUMES": " ".join(f"{volume.name}:{volume.mount}:{volume.size_mib}" for volume in node.volumes),
-        "WAIT_SECONDS": str(-(-topology.wait_ms // 1000)),
+        "WAIT_SECONDS": str(_wait_seconds(topology, node)),
     }
+    if topology.kubernetes is not None and node.role in KUBERNETES_ROLES:
+        values |= {
+            "KUBERNETES": RELEASE_DIRECTORY,
+            "API": f"{topology.kubernetes.endpoint}:{topology.kubernetes.port}",
+        }
     return {f"RACKBOX_{name}": value for name, value in values.items()}
+
+
+def _wait_seconds(topology: Topology, node: Node) -> int:
+    wait = -(-topology.wait_ms // 1000)
+    return max(wait, CLUSTER_WAIT_SECONDS) if node in topology.kubernetes_nodes else wait
 
 
 def _quorum_host(topology: Topology) -> str:
@@ -171,13 +185,17 @@ def _is_as_wanted(path: str, data: bytes, mode: int) -> bool:
 class _Renderer:
     """One lab's rendering: what all machines share is prepared once."""
 
-    def __init__(self, topology: Topology, credentials: Credentials, sources: Sources) -> None:
+    def __init__(self, topology: Topology, credentials: Credentials, sources: Sources, release: Release | None) -> None:
+        if topology.kubernetes is not None and release is None:
+            raise ValueError("a lab with Kubernetes is rendered for a release")
         self._topology = topology
+        self._release = release
         self._credentials = credentials
         self._sources = sources
         configs = {file.path: file.content for file in sources.tree if "/files/" in file.path}
         paths = {f"path:{path}": _guest_path(path) for path in configs}
-        self.templates = Templates({**sources.templates, **configs, **paths})
+        parts = {f.path: f.content for f in sources.tree if f.path.endswith(".j2") and "/files/" not in f.path}
+        self.templates = Templates({**sources.templates, **parts, **configs, **paths})
         self._networks = {network.name: network for network in topology.networks}
         self._hooks: dict[str, str] = {}
 
@@ -185,7 +203,7 @@ class _Renderer:
         configs = self._render_configs(node)
         env = "".join(f"{name}={quote_sh(value)}\n" for name, value in render_env(self._topology, node).items())
         env = f"# {_header('the lab config')} It is the only input of this machine's hooks.\n{env}"
-        own = (GuestFile("/etc/rackbox/env", env), *configs, *self._credentials.guest_files(node))
+        own = (GuestFile("/etc/rackbox/env", env), *configs, *self._secrets_of(node))
         host_key = self._credentials.host_keys[node.name]
         values = {
             "topology": self._topology,
@@ -210,10 +228,20 @@ class _Renderer:
             files[f"nodes/{node.name}/files{config.path}"] = RenderedFile(config.content, config.mode)
         return files
 
+    def _secrets_of(self, node: Node) -> tuple[GuestFile, ...]:
+        files = self._credentials.guest_files(node)
+        cluster, kubernetes = self._credentials.cluster, self._topology.kubernetes
+        if cluster is None or kubernetes is None:
+            return files
+        return files + cluster.guest_files(kubernetes, node, self._credentials.authority)
+
     def _render_configs(self, node: Node) -> tuple[GuestFile, ...]:
         values = self._config_values | {"node": node}
+        if self._release is not None and node.role in KUBERNETES_ROLES:
+            values["images"] = self._release.images_of(node)
         result = []
-        for source in (*self._sources.below("common/files"), *self._sources.below(f"{node.role}/files")):
+        directories = ["common", node.role, *self._cluster_directories(node.role)]
+        for source in (file for directory in directories for file in self._sources.below(f"{directory}/files")):
             content = source.content
             if source.path.endswith(".j2"):
                 content = self.templates.render(source.path, values | {"header": _header(f"provision/{source.path}")})
@@ -241,17 +269,40 @@ class _Renderer:
             "quorum_host": _quorum_host(topology),
             "stats_password": self._credentials.stats_password,
             "gluster_mount_unit": f"{escape_unit_path(topology.gluster_mount)}.mount",
+            "kubernetes": topology.kubernetes,
+            "release": self._release,
+            "release_directory": RELEASE_DIRECTORY,
+            "cluster_nics": sorted({nic.network for node in topology.kubernetes_nodes for nic in node.lab_nics}),
         }
 
+    def _cluster_directories(self, role: str) -> tuple[str, ...]:
+        """Where the hooks and files are that a role's machines have only as nodes of a cluster."""
+        if self._topology.kubernetes is None or role not in KUBERNETES_ROLES:
+            return ()
+        return "kubernetes/node", f"kubernetes/{role}"
+
     def _shared_hooks(self, role: str) -> str:
-        """The runner, its library, the common hooks and the role's: formatted once a role."""
+        """The runner, its library, the common hooks and the role's: formatted once a role.
+
+        A cluster's hooks run among the role's own. One of the same name takes the place of the role's, which stays
+        beside it as plain-<name>.
+        """
         if role not in self._hooks:
-            chosen = [
-                file
+            chosen = {
+                file.path: file
                 for file in self._sources.tree
                 if file.path.split("/")[0] in ("lib", "common", role) and "/files/" not in file.path
-            ]
-            self._hooks[role] = format_write_files(tuple(_guest_hook(file) for file in chosen))
+            }
+            for directory in self._cluster_directories(role):
+                for file in self._sources.below(directory):
+                    if "/files/" in file.path:
+                        continue
+                    path = f"{role}/{Path(file.path).name}"
+                    if path in chosen:
+                        plain = f"{role}/plain-{Path(file.path).name}"
+                        chosen[plain] = replace(chosen[path], path=plain)
+                    chosen[path] = replace(file, path=path)
+            self._hooks[role] = format_write_files(tuple(_guest_hook(file) for file in chosen.values()))
         return self._hooks[role]
 
     def _describe_nic(self, nic: Nic) -> dict[str, Any]:

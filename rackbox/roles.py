@@ -30,7 +30,8 @@ class DefaultVolume:
 class RoleFacts:
     """``network`` is where the role stands unless told otherwise ("" = on every network); its first machine has the
     network's address + ``offset``. ``rule`` says in words which counts ``allows`` lets pass. ``summary`` is what its
-    key in a config is for. ``balanced``: the floating IP may have services whose backends are these machines."""
+    key in a config is for. ``balanced``: the floating IP may have services whose backends are these machines.
+    ``cluster_volumes`` come on top where the lab has Kubernetes."""
 
     role: str
     count: int
@@ -43,6 +44,7 @@ class RoleFacts:
     summary: str
     balanced: bool = False
     volumes: tuple[DefaultVolume, ...] = ()
+    cluster_volumes: tuple[DefaultVolume, ...] = ()
 
     def count_of(self, nodes: RoleNodes | None) -> int:
         """How many machines ``nodes`` asks for: by number, by names, by addresses, or as many as usual."""
@@ -99,9 +101,10 @@ ROLES: tuple[RoleFacts, ...] = (
         memory_mib=2048,
         rule="odd for etcd (1, 3, 5, …: an even member adds no failure that it survives)",
         allows=lambda count: count == 0 or count % 2 == 1,
-        summary="etcd and, later, the Kubernetes control plane: an odd number.",
+        summary="etcd and the Kubernetes control plane: an odd number.",
         balanced=True,
         volumes=(DefaultVolume("etcd", "/var/lib/etcd", 2048),),
+        cluster_volumes=(DefaultVolume("containerd", "/var/lib/containerd", 8192),),
     ),
     RoleFacts(
         role="gluster",

@@ -14,17 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from rackbox.consoles import open_console
 from rackbox.errors import EXIT_OK, LabError
-from rackbox.load import load_lab
+from rackbox.load import load_lab, settle_kubernetes
 from rackbox.plan import plan_json, print_plan
 from rackbox.providers import NoSuchProvider, open_provider
 
 if TYPE_CHECKING:
+    from rackbox.config import Config
     from rackbox.lab import LiveLab
+    from rackbox.release import Choice
+    from rackbox.topology import Topology
 
 
 def plan_command(lab_file: Path, as_json: bool, out: Path | None) -> int:
     """Print the lab as tables, or as JSON; ``out`` gets the JSON in any case."""
     config, topology = load_lab(lab_file)
+    topology, choice = _settle(config, topology, lab_file)
     try:
         provider = open_provider(config.provider)
     except NoSuchProvider as error:  # a plan is one all the same: the topology is every provider's
@@ -33,10 +37,25 @@ def plan_command(lab_file: Path, as_json: bool, out: Path | None) -> int:
         name = provider.name
         capabilities = [(item.name, item.available, item.note) for item in provider.capabilities]
     if as_json or out is not None:
-        write_json({**plan_json(topology, capabilities), "provider": name}, out)
+        origin = {"kubernetes_source": choice.words if choice else None}
+        write_json({**plan_json(topology, capabilities), "provider": name, **origin}, out)
     if not as_json:
-        print_plan(topology, open_console(), capabilities)
+        console = open_console()
+        print_plan(topology, console, capabilities)
+        if choice is not None:
+            console.print(f"\nKubernetes {choice.words}", soft_wrap=True, highlight=False)
     return EXIT_OK
+
+
+def _settle(config: Config, topology: Topology, lab_file: Path) -> tuple[Topology, Choice | None]:
+    """What becomes of ``kubernetes:`` on this computer: the plan says it as `up` would do it."""
+    if topology.kubernetes is None:
+        return topology, None
+    from rackbox.state import load_state
+    from rackbox.tools import find_user_home
+
+    home = find_user_home()
+    return settle_kubernetes(config, topology, lab_file, home.bundles, load_state(home.lab(topology.lab).state))
 
 
 def render_command(lab_file: Path, to: Path | None) -> int:

@@ -18,7 +18,8 @@ Phase = Literal["absent", "starting", "failed", "up", "stopped"]
 
 @dataclass(frozen=True, slots=True)
 class LabState:
-    """``digests`` holds, per machine, what it was booted from; ``failed`` the machines that did not come up."""
+    """``digests`` holds, per machine, what it was booted from; ``failed`` the machines that did not come up; ``bundle``
+    the directory of the Kubernetes bundle, "" where the lab has no cluster."""
 
     lab: str
     lab_file: str
@@ -29,6 +30,7 @@ class LabState:
     digests: dict[str, str] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
     forward_pid: int = 0
+    bundle: str = ""
 
     def with_(self, **changes: object) -> LabState:
         return replace(self, **changes)  # type: ignore[arg-type] # names are checked by replace itself

@@ -25,7 +25,8 @@ def command(lab_file: Path, as_json: bool, out: Path | None) -> int:
     if as_json or out:
         forwards = {name: f"127.0.0.1:{port}" for name, port in read_forwards(lab).items()}
         boxes = _read_boxes(lab).document
-        write_json({**health_json(lab.topology, health), "forwards": forwards, "boxes": boxes}, out)
+        origin = {"kubernetes_source": lab.choice.words if lab.choice else None}
+        write_json({**health_json(lab.topology, health), "forwards": forwards, "boxes": boxes, **origin}, out)
     if not as_json:
         print_health(lab, health, open_console())
     return EXIT_OK if health.verdict == "healthy" else EXIT_FAILED
@@ -51,6 +52,9 @@ def print_health(lab: LiveLab, health: LabHealth, console: Console) -> None:
     if balancer and health.floating_ip_holder:
         console.print(f", floating IP {balancer.floating_ip.address.ip} on {health.floating_ip_holder}", end="")
     console.print()
+    if lab.choice is not None:
+        seen = f"; {health.cluster.summary}" if health.cluster else ""
+        console.print(f"Kubernetes {lab.choice.words}{seen}", soft_wrap=True)
     boxes = _read_boxes(lab)
     for line in boxes.lines:
         console.print(line, soft_wrap=True)

@@ -19,6 +19,7 @@ Role = str
 NetworkKind = Literal["lab", "management", "wan"]
 CheckType = Literal["tcp", "https"]
 
+KUBERNETES_ROLES = ("master", "worker")
 MANAGEMENT = "mgmt"
 WAN = "wan"
 
@@ -102,7 +103,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How HAProxy asks a backend whether it is well. ``path`` and ``status`` are for ``https``."""
+    """How HAProxy asks a backend whether it is well. ``path`` is for ``https``. ``authority`` says whose CA the
+    backend's certificate must be of: the ``lab``'s, or ``kubernetes``' own, where none of the lab's counts."""
 
     type: CheckType
     path: str
@@ -110,6 +112,7 @@ class Check:
     fast_interval_ms: int
     fall: int
     rise: int
+    authority: Literal["lab", "kubernetes"] = "lab"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +219,36 @@ class Failover:
 
 
 @dataclass(frozen=True, slots=True)
+class Kubernetes:
+    """The cluster that is asked for. ``source``, ``version`` ("" = any) and ``bundle`` ("" = from the catalogue) are
+    wishes: what they come to on a computer is a ``release.Choice``, beside the topology.
+
+    ``endpoint`` is the API's DNS name and ``port`` its port, the same on the floating IP and on the masters. ``pool``
+    are the addresses (first, last) of LoadBalancer services, which are announced on the network ``pool_network``;
+    none where it is empty.
+    """
+
+    source: str
+    version: str
+    bundle: str
+    runtime: str
+    etcd: str
+    cluster: str
+    endpoint: str
+    port: int
+    pod_network: IPv4Network
+    service_network: IPv4Network
+    pool: tuple[tuple[IPv4Address, IPv4Address], ...]
+    pool_network: str
+    proxy: str
+
+    @property
+    def dns_address(self) -> IPv4Address:
+        """Where the cluster's own DNS answers: the services' tenth address, as kubeadm has it."""
+        return self.service_network.network_address + 10
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """The whole lab. ``nodes`` are ordered gateway, lb, master, gluster, worker: the order in which they help
     each other up, though any order works. ``wait_ms`` is how long a machine waits for another one while it
@@ -235,6 +268,7 @@ class Topology:
     gluster_mount: str
     wait_ms: int
     failover: Failover
+    kubernetes: Kubernetes | None = None
 
     def network(self, name: str) -> Network:
         return next(network for network in self.networks if network.name == name)
@@ -244,6 +278,13 @@ class Topology:
 
     def by_role(self, role: Role) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.role == role)
+
+    @property
+    def kubernetes_nodes(self) -> tuple[Node, ...]:
+        """The machines that are nodes of the cluster; none where there is no cluster."""
+        if self.kubernetes is None:
+            return ()
+        return tuple(node for node in self.nodes if node.role in KUBERNETES_ROLES)
 
     @property
     def lab_networks(self) -> tuple[Network, ...]:

@@ -27,6 +27,8 @@ from rackbox.follow import follow_provisioning
 from rackbox.forwarding import start_forwarders
 from rackbox.health import LabHealth
 from rackbox.image import build_image
+from rackbox.kubeconfig import write_kubeconfig
+from rackbox.kubernetes_preflight import check_files, check_room
 from rackbox.lab import LiveLab, lab_lock, open_lab, plug_in
 from rackbox.labfiles import render_files
 from rackbox.locks import hold_lock
@@ -42,7 +44,10 @@ from rackbox.volume_command import check_volumes, require
 
 HEALTHY_TIMEOUT = 90.0
 """Seconds from the last hook's end until services have found each other: elections, peers, mounts."""
+CLUSTER_TIMEOUT = 240.0
+"""The same for a lab with a cluster, whose pods start last."""
 PROVISION_TIMEOUT = 300.0
+CLUSTER_PROVISION_TIMEOUT = 600.0
 LAST_WORDS_TIMEOUT = 9.0
 """Seconds after Vagrant has failed in which a machine that went away is noticed: SSH's own 6 s and a bit."""
 
@@ -74,15 +79,17 @@ def bring_up(lab: LiveLab, console: Console, *, resume: bool = False, box: Box |
     with lab_lock(lab.paths):
         lab.check_access()
         state = _check_state(lab)
+        _check_kubernetes(lab, state, console)
         box = _check_box_fits(lab, state, box) if box else _find_box(lab, state, console)
         files = render_files(lab, box, lab.paths.rendered)
         digests = _digests(lab, files)
         if state.phase == "up" and state.digests == digests and (health := _already_healthy(lab)):
             console.print(f"lab {lab.topology.lab} is up and healthy: nothing to do")
             return health
-        _boot(lab, box, files, state.with_(box=box.name, box_version=box.version), digests, console, resume)
+        _boot(lab, box, files, _with_origins(lab, state, box), digests, console, resume)
         with Steps(console).step("healthy"):
-            lab.wait_healthy(HEALTHY_TIMEOUT * lab.provider.patience)
+            limit = CLUSTER_TIMEOUT if lab.topology.kubernetes else HEALTHY_TIMEOUT
+            lab.wait_healthy(limit * lab.provider.patience)
         health = lab.read_health()
     if not console.quiet:
         print_health(lab, health, open_console(stderr=True))
@@ -140,6 +147,7 @@ def _boot(
         save_state(lab.paths.state, state.with_(phase="failed", digests=dict(digests), failed=failed))
         raise
     pid = start_forwarders(lab, state.forward_pid)
+    write_kubeconfig(lab)
     save_state(lab.paths.state, state.with_(phase="up", digests=dict(digests), failed=(), forward_pid=pid))
     shutil.rmtree(lab.paths.kept, ignore_errors=True)  # of a renewal that was killed; whoever needed it has it
 
@@ -181,7 +189,8 @@ def _start_machines(
         plug_in(lab.paths, node.name)
         lab.provider.before_boot(lab.topology, node, lab.paths)
     stop = threading.Event()
-    limit = PROVISION_TIMEOUT * lab.provider.patience
+    limit = CLUSTER_PROVISION_TIMEOUT if lab.topology.kubernetes else PROVISION_TIMEOUT
+    limit *= lab.provider.patience
     with board:
         pool = ThreadPoolExecutor(max_workers=len(nodes) + 1)
         try:
@@ -243,6 +252,28 @@ def _check_state(lab: LiveLab) -> LabState:
             "give one of them another `name:`, or take the other down first",
         )
     return state
+
+
+def _with_origins(lab: LiveLab, state: LabState, box: Box) -> LabState:
+    """The state with what the machines are made from."""
+    release = lab.choice.release if lab.choice else None
+    return state.with_(box=box.name, box_version=box.version, bundle=str(release.directory) if release else "")
+
+
+def _check_kubernetes(lab: LiveLab, state: LabState, console: Console) -> None:
+    """Say where Kubernetes comes from and why, and look at all that would only show once machines run."""
+    if lab.choice is not None:
+        console.print(f"Kubernetes {lab.choice.words}", soft_wrap=True)
+    cluster = lab.topology.kubernetes is not None
+    if state.phase != "absent" and cluster != bool(state.bundle) and lab.provider.existing(lab.topology, lab.paths):
+        was = "with" if state.bundle else "without"
+        text = f"lab {lab.topology.lab} was made {was} Kubernetes, and its machines cannot be turned into others"
+        raise LabError(text, f"take it down first: `./lab down --lab {lab.file}`")
+    if lab.choice is None or lab.choice.release is None:
+        return
+    if not lab.provider.running(lab.topology, lab.paths):
+        check_room(lab.topology)
+    check_files(lab.choice.release)
 
 
 def _find_box(lab: LiveLab, state: LabState, console: Console) -> Box:

@@ -1,8 +1,8 @@
 """What all tests share: which tiers run, and the guard that keeps the fast ones fast and harmless.
 
 Tiers: unit, golden, shell and linters run always; ``consumer`` and ``e2e`` with ``--e2e`` (or when named by ``-m``);
-``catalogue``, all faults on both stacks, ``life``, boxes and labs that are renewed, and ``vm``, virtual machines and
-their boxes, only when named (``--vm`` adds the last to ``--e2e``).
+``catalogue``, all faults on both stacks, ``life``, boxes and labs that are renewed, ``vm``, virtual machines and their
+boxes, and ``kubernetes``, a real cluster, only when named (``--vm`` and ``--kubernetes`` add theirs to ``--e2e``).
 A test without a mark that allows it may start no program and open no socket: it would be slow, or act on this computer.
 """
 
@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 import pytest
 
 ACTING_TIERS = ("consumer", "e2e")
-OPT_IN = ("catalogue", "life", "vm")
+OPT_IN = ("catalogue", "life", "vm", "kubernetes")
+WITH_E2E = ("vm", "kubernetes")
 MAY_START_PROGRAMS = ("subprocess", "shell", "linter", "browser", *ACTING_TIERS)
 MAY_OPEN_SOCKETS = ("loopback", *ACTING_TIERS)
 
@@ -24,6 +25,7 @@ MAY_OPEN_SOCKETS = ("loopback", *ACTING_TIERS)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--e2e", action="store_true", help="run the consumer and e2e tiers, too (real machines, as root)")
     parser.addoption("--vm", action="store_true", help="with --e2e: virtual machines, too")
+    parser.addoption("--kubernetes", action="store_true", help="with --e2e: a real cluster, too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -35,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = config.getoption("-m")
     if any(mark in wanted for mark in OPT_IN):
         return
-    opt_in = tuple(mark for mark in OPT_IN if mark != "vm" or not config.getoption("--vm"))
+    opt_in = tuple(mark for mark in OPT_IN if mark not in WITH_E2E or not config.getoption(f"--{mark}"))
     left_out = opt_in if wanted or config.getoption("--e2e") else (*opt_in, *ACTING_TIERS)
     chosen = [item for item in items if not any(item.get_closest_marker(mark) for mark in left_out)]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])

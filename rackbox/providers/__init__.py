@@ -58,8 +58,11 @@ class Provider(Protocol):
         """The directory in which a running machine sees its seed as it is on this computer; "" where it does not."""
         ...
 
-    def vagrant_settings(self, topology: Topology, node: Node, paths: LabPaths) -> tuple[VagrantSetting, ...]:
-        """The provider's lines for one machine in the Vagrantfile. Pure."""
+    def vagrant_settings(
+        self, topology: Topology, node: Node, paths: LabPaths, release: Path | None = None
+    ) -> tuple[VagrantSetting, ...]:
+        """The provider's lines for one machine in the Vagrantfile. ``release`` is the directory that the nodes of a
+        cluster have, to be read only, at ``release.RELEASE_DIRECTORY``. Pure."""
         ...
 
     def prepare(self, topology: Topology, paths: LabPaths) -> None:

@@ -75,7 +75,9 @@ class LibvirtProvider(PlacedProvider):
     def remark(self) -> str:
         return "" if self.kvm.works else f"machines are emulated, some ten times slower than on KVM ({self.kvm.reason})"
 
-    def vagrant_settings(self, topology: Topology, node: Node, paths: LabPaths) -> tuple[VagrantSetting, ...]:
+    def vagrant_settings(
+        self, topology: Topology, node: Node, paths: LabPaths, release: Path | None = None
+    ) -> tuple[VagrantSetting, ...]:
         cpu = [("cpu_mode=", "host-passthrough")] if self.kvm.works else []
         if not self.kvm.works:
             cpu = [("cpu_mode=", "custom"), ("cpu_model=", EMULATED_CPU)]
@@ -118,6 +120,9 @@ class LibvirtProvider(PlacedProvider):
         return libvirtd.mounts(paths)
 
     def prepare(self, topology: Topology, paths: LabPaths) -> None:
+        if topology.kubernetes is not None:
+            hint = "boot it with --provider lxc, or set `kubernetes: {source: none}`"
+            raise LabError("kubernetes: must be source: none with provider: libvirt, which has no clusters yet", hint)
         place = self.make_networks(topology, paths)
         (paths.logs / "console").mkdir(parents=True, exist_ok=True)
         libvirtd.start_libvirtd(place, topology, paths)

@@ -16,19 +16,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rackbox.box import Box, sha256_of
-from rackbox.cgroups import host_view
+from rackbox.cgroups import LEGACY_INIT, LEGACY_SWITCH, NodeView, host_view, node_view
 from rackbox.errors import LabError, MissingTool
 from rackbox.limits import raise_limits, restore_limits
 from rackbox.paths import LabPaths
 from rackbox.place import NETNS_DIR, Mount, enter_argv, remove_place
 from rackbox.providers import Capability
 from rackbox.providers.placed import RUNTIME, PlacedProvider, cut_links_script, place_of, port_name
+from rackbox.release import RELEASE_DIRECTORY
 from rackbox.run import run
 from rackbox.templating import VagrantSetting
 from rackbox.topology import Node, Topology
 from rackbox.uplink import remove_uplink
 
 ISOLATE_PORT = Path(__file__).parent / "lxc_files" / "isolate-port"
+PROGRAMS = Path(__file__).parent / "lxc_files" / "bin"
+"""Our ``lxc-start``, before LXC's own on the PATH of what starts containers."""
+SHOW_V1 = ("unshare", "--mount", "--propagation", "slave", str(PROGRAMS.parent / "show-v1"))
 ARCHIVE = "rootfs.tar.zst"
 TREE = ("etc/os-release", "sbin/init", "usr/bin/cloud-init", "usr/lib/systemd/systemd", "var/lib/dpkg/status")
 """What is looked for in a box's tree, which the first machine's making unpacks and all machines stand on."""
@@ -57,7 +61,9 @@ class LxcProvider(PlacedProvider):
         Capability("renewal in place", True, "one machine after the other takes a new box"),
     )
 
-    def vagrant_settings(self, topology: Topology, node: Node, paths: LabPaths) -> tuple[VagrantSetting, ...]:
+    def vagrant_settings(
+        self, topology: Topology, node: Node, paths: LabPaths, release: Path | None = None
+    ) -> tuple[VagrantSetting, ...]:
         settings = [
             # We are root in our own namespace: no sudo, no wrapper.
             VagrantSetting("privileged=", (False,)),
@@ -81,6 +87,8 @@ class LxcProvider(PlacedProvider):
         settings.append(_mount(seed, SEED, "ro"))
         own = [volume for volume in node.volumes if not volume.of_box]
         settings += [_mount(volume_dir(paths, node, v.name), v.mount.lstrip("/"), "rw") for v in own]
+        if node in topology.kubernetes_nodes:
+            settings += _node_settings(node_view(), release)
         return tuple(settings)
 
     def prepare(self, topology: Topology, paths: LabPaths) -> None:
@@ -99,11 +107,18 @@ class LxcProvider(PlacedProvider):
         if place.exists():
             for name in self.existing(topology, paths):
                 run(enter_argv(place, ["lxc-stop", "--kill", "--name", name]), timeout=30, check=False)
-            script = f"find /sys/fs/cgroup/{_cgroup(topology)} -depth -type d -delete 2>/dev/null || true"
+            tops = f"/sys/fs/cgroup/{_cgroup(topology)}"
+            script = f"find {tops} -depth -type d -delete 2>/dev/null || true"
             run(enter_argv(place, ["bash", "-c", script]), timeout=10)
+            if topology.kubernetes is not None and node_view() == "v1":
+                script = script.replace(tops, f"/sys/fs/cgroup/*/{_cgroup(topology)}")
+                run(enter_argv(place, [*SHOW_V1, "bash", "-c", script]), timeout=10)
         remove_place(place)
         if not any(NETNS_DIR.glob("rackbox-*")):
             restore_limits(LIMITS)
+
+    def host_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
+        return super().host_argv(topology, [*_own_programs(topology), *argv])
 
     def existing(self, topology: Topology, paths: LabPaths) -> frozenset[str]:
         return frozenset(entry.parent.name for entry in paths.machines.glob("*/config"))
@@ -164,7 +179,8 @@ class LxcProvider(PlacedProvider):
 
     def power_on(self, topology: Topology, node: Node) -> None:
         if self._state(topology, node) == "STOPPED":
-            run(enter_argv(place_of(topology), ["lxc-start", "--daemon", "--name", node.name]), timeout=60)
+            start = [*_own_programs(topology), "lxc-start", "--daemon", "--name", node.name]
+            run(enter_argv(place_of(topology), start), timeout=60)
 
     def freeze(self, topology: Topology, node: Node) -> None:
         run(enter_argv(place_of(topology), ["lxc-freeze", "--name", node.name]), timeout=15)
@@ -206,6 +222,27 @@ class LxcProvider(PlacedProvider):
         except MissingTool:
             version = "not installed"
         return {"provider": "lxc", "lxc": version, "kernel": platform.release(), "cgroups": host_view()}
+
+
+def _own_programs(topology: Topology) -> list[str]:
+    """What stands before a command that may start nodes of a cluster."""
+    return [] if topology.kubernetes is None else ["env", f"PATH={PROGRAMS}:{os.environ.get('PATH', os.defpath)}"]
+
+
+def _node_settings(view: NodeView, release: Path | None) -> list[VagrantSetting]:
+    """What a node of a cluster gets besides. It runs containers itself: kubelet and runtime want cgroups and sysctls
+    that can be written, every device, the kernel's log, and all capabilities."""
+    cgroups = "cgroup-full:rw:force" if view == "v1" else "cgroup:rw"
+    settings = [
+        _lxc("mount.auto", f"proc:rw sys:rw {cgroups}"),
+        _lxc("cap.drop", ""),
+        _lxc("mount.entry", "/dev/kmsg dev/kmsg none bind,create=file 0 0"),
+    ]
+    if view == "v1":  # its systemd must be told to take it; ``lxc_files/bin/lxc-start`` shows it to it
+        settings += [_lxc("init.cmd", LEGACY_INIT), _lxc("environment", LEGACY_SWITCH)]
+    if release is not None:
+        settings.append(_mount(release, RELEASE_DIRECTORY.lstrip("/"), "ro"))
+    return settings
 
 
 def _cut(topology: Topology, node: Node) -> str:

@@ -18,12 +18,13 @@ EXPECTED = Path(__file__).parent / "expected"
 
 
 # Which files of which lab: of those that differ in the balancers' stack only, the balancers' own.
-LABS = {
+LABS: dict[str, str | tuple[str, ...]] = {
     "small": "",
     "default": "",
     "keepalived": "nodes/lb",
     "reference-keepalived": "nodes/lb1/files/",
     "reference-pacemaker": "nodes/lb1/files/",
+    "kubernetes": ("nodes/lb1/files/etc/haproxy", "nodes/master1/", "nodes/worker1/"),
 }
 
 

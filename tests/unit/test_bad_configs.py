@@ -9,9 +9,10 @@ import pytest
 from rackbox.errors import EXIT_COULD_NOT_RUN, ConfigError
 from rackbox.load import load_topology
 from tests.unit.bad_configs import KEYS, NETWORKS, START, SYNTAX, Bad
+from tests.unit.bad_kubernetes import KUBERNETES
 from tests.unit.bad_machines import BALANCER, NODES
 
-BAD_CONFIGS = [*SYNTAX, *KEYS, *NETWORKS, *NODES, *BALANCER]
+BAD_CONFIGS = [*SYNTAX, *KEYS, *NETWORKS, *NODES, *BALANCER, *KUBERNETES]
 
 # What pydantic, PyYAML or Python would say; none of it may reach a user.
 FOREIGN_WORDS = ("pydantic", "Input should be", "validation error", "ctx", "<class", "Traceback", "NoneType")

@@ -86,6 +86,7 @@ def test_json_is_plain_and_complete(default: Topology) -> None:
         "load_balancer",
         "services",
         "gluster",
+        "kubernetes",
         "dns",
         "failover",
         "capabilities",
@@ -127,3 +128,22 @@ def test_a_lab_of_one_gateway() -> None:
     found = plan_json(topology)
     assert (found["load_balancer"], found["services"], found["gluster"]) == (None, [], None)
     assert "floating IP" not in printed(topology)
+
+
+def test_a_cluster_is_in_both() -> None:
+    topology = load_topology(PROJECT / "config/kubernetes.yaml")
+    assert plan_json(topology)["kubernetes"] == {
+        "source": "auto",
+        "version": None,
+        "endpoint": "api.kube.demo:6443",
+        "pod_network": "10.244.0.0/16",
+        "service_network": "10.96.0.0/12",
+        "dns_address": "10.96.0.10",
+        "pool": ["192.168.2.2-192.168.2.126"],
+        "proxy": "nftables",
+        "runtime": "containerd",
+        "etcd": "external",
+    }
+    text = printed(topology)
+    assert "api.kube.demo:6443, pods 10.244.0.0/16" in text
+    assert "192.168.4.20:6443" in text

@@ -1,0 +1,74 @@
+"""The config's section ``kubernetes``: which Kubernetes the lab carries, where it comes from, and its networks."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network
+from typing import Annotated, Any
+
+from rackbox.fields import CIDR, RANGES, AddressRange, Rule, choice, text_of
+from rackbox.section import DnsLabel, Section, key
+
+# Open lists: a new source, runtime or proxy is a name here and one file, or a template's branch, where its kind lives.
+SOURCES = ("auto", "bundle", "packages", "none")
+RUNTIMES = ("containerd",)
+ETCD_PLACES = ("external",)
+PROXY_MODES = ("nftables", "iptables")
+
+API_PORT = 6443
+API_SERVICE = "api"
+
+# The service that a lab with Kubernetes has unless it lists one of that name itself.
+API: dict[str, Any] = {
+    "name": API_SERVICE,
+    "port": API_PORT,
+    "backend": "master",
+    # Not /healthz or the bare port: a server that has started, but has no etcd, or hangs, is not ready.
+    "check": {"type": "https", "path": "/readyz", "interval": "1s", "fast_interval": "200ms"},
+}
+
+
+def _parse_version(value: Any) -> str:
+    wanted = 'a minor or a release of Kubernetes in quotes, such as "1.36" or "1.36.3"'
+    text = text_of(value, wanted)
+    if not re.fullmatch(r"1\.[0-9]{1,3}(\.[0-9]{1,3})?", text):
+        raise ValueError(f"must be {wanted}")
+    return text
+
+
+def _parse_directory(value: Any) -> str:
+    text = text_of(value, "a directory")
+    if not text or not text.isprintable():
+        raise ValueError("must be a directory")
+    return text
+
+
+VERSION = Rule(_parse_version, {"type": "string", "pattern": r"^1\.[0-9]+(\.[0-9]+)?$"})
+DIRECTORY = Rule(_parse_directory, {"type": "string"})
+
+
+class KubernetesConfig(Section):
+    source: Annotated[str, choice(*SOURCES)] = key(
+        "auto",
+        "Where it comes from. bundle: an offline bundle. packages: the project's own repository and registry. "
+        "none: nowhere, the lab comes without. auto: a bundle if there is one, else packages if they can be reached, "
+        "else none; `plan`, `up` and `status` say which, and why.",
+    )
+    version: Annotated[str | None, VERSION.optional()] = key(
+        None, "The minor (1.36) or release (1.36.3) that it must be. Default: the newest there is."
+    )
+    bundle: Annotated[str | None, DIRECTORY.optional()] = key(
+        None, "A bundle's directory, from this file's place on. Default: the newest one that `bundle` has made."
+    )
+    runtime: Annotated[str, choice(*RUNTIMES)] = key("containerd", "What runs the containers.")
+    etcd: Annotated[str, choice(*ETCD_PLACES)] = key("external", "Whose etcd: external is the lab's own, by TLS.")
+    pod_network: Annotated[IPv4Network, CIDR] = key(
+        "10.244.0.0/16", "The pods' addresses: a /24 of it for each machine."
+    )
+    service_network: Annotated[IPv4Network, CIDR] = key("10.96.0.0/12", "The services' addresses inside the cluster.")
+    pool: Annotated[tuple[AddressRange, ...] | None, RANGES.optional()] = key(
+        None,
+        "Addresses for services of type LoadBalancer, on the workers' network. Default: what is `reserved` there.",
+    )
+    proxy: Annotated[str, choice(*PROXY_MODES)] = key("nftables", "How kube-proxy leads to a service's pods.")
+    cluster: DnsLabel = key("kubernetes", "The cluster's name in its own files.")

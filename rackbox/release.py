@@ -1,0 +1,223 @@
+"""Which Kubernetes a lab is given on this computer, and why: ``choose_release``.
+
+What the lab's file asks for is in the topology; what there is (a bundle in the catalogue, or none) is a fact of the
+computer. A lab that has been booted stays with the bundle it has, whatever else has come into the catalogue since.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rackbox.errors import LabError
+from rackbox.topology import Kubernetes, Node
+
+RELEASE_DIRECTORY = "/opt/rackbox/kubernetes"
+"""Where the machines see the bundle."""
+MANIFEST = "manifest.json"
+KIND = "rackbox-kubernetes-bundle"
+SCHEMA = 1
+MAKE_ONE = "make one with `./lab bundle`, or name one by kubernetes.bundle"
+PACKAGES = "packages are not in this release"
+
+WHERE = {"master": ("control-plane", "etcd"), "worker": ("worker",)}
+"""What a role's machines need, by the words of a bundle's manifest."""
+
+NEEDED = {"kubeadm", "kubelet", "kubectl"}
+NEEDED_IMAGES = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "coredns",
+    "pause",
+    "flannel",
+)
+NOT_LOADED = ("etcd", "flannel-cni-plugin")
+"""Images for what is done in another way here: etcd is a service of the lab, and the plugin is mounted."""
+SERVER = "kubernetes"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One container image of a release. ``path`` is its archive's below the release's directory, ``digest`` that of its
+    manifest, ``on`` where it is needed."""
+
+    reference: str
+    path: str
+    digest: str
+    on: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """``kube-apiserver`` of registry.k8s.io/kube-apiserver:v1.36.3."""
+        return self.reference.rsplit("/", 1)[-1].split(":", 1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A bundle, as far as machines are made from it. ``kubernetes`` is the release (1.36.3), ``components`` are the
+    versions of all that is in it, ``programs`` the names in its ``bin/``, ``manifests`` those of its objects."""
+
+    name: str
+    directory: Path
+    kubernetes: str
+    components: Mapping[str, str]
+    programs: frozenset[str]
+    plugins: frozenset[str]
+    images: tuple[Image, ...]
+    manifests: frozenset[str]
+
+    @property
+    def minor(self) -> str:
+        return ".".join(self.kubernetes.split(".")[:2])
+
+    def images_of(self, node: Node) -> tuple[Image, ...]:
+        """What ``node`` has to have, what starts first at the front."""
+        here = {*WHERE.get(node.role, ())}
+        wanted = [image for image in self.images if image.on & here and image.name not in NOT_LOADED]
+        order = ("pause", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "flannel", "kube-proxy")
+        rank = {name: number for number, name in enumerate(order)}
+        return tuple(sorted(wanted, key=lambda image: (rank.get(image.name, len(rank)), image.reference)))
+
+    def image(self, name: str) -> Image:
+        return next(image for image in self.images if image.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was chosen and why, in words for a person. ``release`` is None where the lab comes without Kubernetes."""
+
+    source: Literal["bundle", "none"]
+    reason: str
+    release: Release | None = None
+
+    @property
+    def words(self) -> str:
+        if self.release is None:
+            return f"none: {self.reason}"
+        return f"{self.release.kubernetes} from bundle {self.release.name}: {self.reason}"
+
+
+def choose_release(wished: Kubernetes, lab_file: Path, bundles: Path, booted: str = "") -> Choice:
+    """What ``wished`` comes to here. ``bundles`` is the catalogue; ``booted`` the directory of the bundle that the lab
+    is running already. Raises ``LabError`` where what was asked for cannot be had."""
+    if booted:
+        return Choice("bundle", "the lab was booted with it", check_release(read_release(Path(booted)), wished))
+    if wished.bundle:
+        directory = (lab_file.parent / wished.bundle).resolve()
+        return Choice("bundle", "kubernetes.bundle names it", check_release(read_release(directory), wished))
+    if wished.source == "packages":
+        hint = "set kubernetes.source to bundle or auto"
+        raise LabError(f"kubernetes.source: packages: {PACKAGES}", hint)
+    found = find_release(bundles, wished.version)
+    if found is not None:
+        why = "source: bundle" if wished.source == "bundle" else "source: auto takes a bundle if there is one"
+        return Choice("bundle", f"{why}, and this is the newest", check_release(found, wished))
+    lacking = f"no bundle{f' of {wished.version}' if wished.version else ''} in {bundles}"
+    if wished.source == "bundle":
+        raise LabError(f"kubernetes.source: bundle: {lacking}", MAKE_ONE)
+    return Choice("none", f"{lacking}, and {PACKAGES}; {MAKE_ONE}")
+
+
+def find_release(bundles: Path, version: str) -> Release | None:
+    """The newest whole bundle of the catalogue, of that minor or release if one is given."""
+    found = []
+    for manifest in sorted(bundles.glob(f"*/{MANIFEST}")):
+        release = read_release(manifest.parent)
+        if _fits(release.kubernetes, version):
+            numbers = tuple(int(part) for part in release.kubernetes.split("."))
+            found.append((numbers, manifest.stat().st_mtime, release))
+    return max(found, key=lambda item: item[:2])[2] if found else None
+
+
+def read_release(directory: Path) -> Release:
+    """The bundle in ``directory``, by its manifest alone. Raises ``LabError``."""
+    path = directory / MANIFEST
+    hint = MAKE_ONE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LabError(f"{directory}: must be a Kubernetes bundle; there is no {MANIFEST}", hint) from None
+    except (OSError, ValueError) as error:
+        raise LabError(f"{path}: cannot be read: {error}", hint) from error
+    try:
+        if (data["kind"], data["schema"]) != (KIND, SCHEMA):
+            raise ValueError(f"must be {KIND} of schema {SCHEMA}; got {data['kind']} of {data['schema']}")
+        return _release(directory, data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise LabError(f"{path}: not a bundle's manifest: {what}", hint) from error
+
+
+def _release(directory: Path, data: Mapping[str, Any]) -> Release:
+    return Release(
+        name=data["version"],
+        directory=directory,
+        kubernetes=data["kubernetes"],
+        components=dict(data["components"]),
+        programs=frozenset(
+            item["path"].removeprefix("bin/") for item in data["files"] if item["path"].startswith("bin/")
+        ),
+        plugins=frozenset(
+            item["path"].removeprefix("cni/") for item in data["files"] if item["path"].startswith("cni/")
+        ),
+        images=tuple(
+            Image(item["reference"], item["path"], item["digest"], frozenset(item["on"])) for item in data["images"]
+        ),
+        manifests=frozenset(item["path"].removeprefix("manifests/") for item in data["manifests"]),
+    )
+
+
+def check_release(release: Release, wished: Kubernetes) -> Release:
+    """``release``, if it is whole by its own word, of one age, and what was asked for. Raises ``LabError``."""
+    problems = []
+    if not _fits(release.kubernetes, wished.version):
+        problems.append(f"must be Kubernetes {wished.version}, as kubernetes.version says; got {release.kubernetes}")
+    problems += [f"lacks bin/{name}" for name in sorted(NEEDED - release.programs)]
+    problems += [
+        f"lacks cni/{name}" for name in ("bridge", "flannel", "host-local", "loopback") if name not in release.plugins
+    ]
+    names = {image.name for image in release.images}
+    problems += [f"lacks the image {name}" for name in NEEDED_IMAGES if name not in names]
+    wanted = ("flannel", *(("metallb",) if wished.pool else ()))
+    problems += [f"lacks manifests/{name}.yaml" for name in wanted if f"{name}.yaml" not in release.manifests]
+    problems += _skew(release)
+    if problems:
+        raise LabError(f"{release.directory}: {'; '.join(problems)}", MAKE_ONE)
+    return release
+
+
+def _skew(release: Release) -> list[str]:
+    """Kubernetes' version skew policy: kubelet and kube-proxy may be up to three minors older than the API server and
+    none newer, the control plane's other parts one older, kubectl one either way."""
+    server = next((_minor(i.reference) for i in release.images if i.name == "kube-apiserver"), None)
+    if server is None:
+        return []
+    allowed = {"kube-controller-manager": (1, 0), "kube-scheduler": (1, 0), "kube-proxy": (3, 0)}
+    found = {image.name: _minor(image.reference) for image in release.images if image.name in allowed}
+    # The programs have no tag; a bundle that mixes them names each one's version.
+    for name, bounds in {"kubelet": (3, 0), "kubectl": (1, 1), "kubeadm": (0, 0)}.items():
+        allowed[name] = bounds
+        found[name] = _minor(":v" + release.components.get(name, release.components.get(SERVER, release.kubernetes)))
+    problems = []
+    for name, minor in found.items():
+        older, newer = allowed[name]
+        if minor is not None and not server - older <= minor <= server + newer:
+            problems.append(
+                f"{name} must be from 1.{server - older} to 1.{server + newer} beside an API server of 1.{server}; "
+                f"got 1.{minor}"
+            )
+    return problems
+
+
+def _minor(reference: str) -> int | None:
+    tag = reference.rsplit(":v", 1)[-1].split(".")
+    return int(tag[1]) if len(tag) > 1 and tag[1].isdigit() else None
+
+
+def _fits(version: str, wanted: str) -> bool:
+    return not wanted or version == wanted or version.startswith(f"{wanted}.")

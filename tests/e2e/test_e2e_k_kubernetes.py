@@ -1,0 +1,190 @@
+"""A real cluster: three masters behind the floating IP, its pods, its network, and what it survives.
+
+Needs a bundle (`./lab bundle`); `./lab test --kubernetes` runs this file and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rackbox.kubeconfig import kubeconfig_path
+from rackbox.run import Result, run
+from rackbox.tools import find_user_home
+from tests.e2e.conftest import _take_away
+from tests.e2e.host import Traces
+from tests.e2e.labs import BUILD_SECONDS, LabUnderTest, derive_lab, environment
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1200)]
+
+SYSTEM_SECONDS = 240.0
+
+
+@pytest.fixture(scope="module")
+def cluster(lab_name: str, host_before: Traces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
+    """The cluster of the shipped lab, less one worker and the storage: up, and healthy."""
+    if not any(find_user_home().bundles.glob("*/manifest.json")):
+        pytest.skip("there is no bundle: make one with `./lab bundle`")
+    nodes = {"gateway": None, "lb": None, "master": {"count": 3}, "worker": {"count": 2}}
+    changes = {"nodes": nodes, "kubernetes": {"source": "bundle"}}
+    lab = derive_lab("kubernetes", f"{lab_name}-k", tmp_path_factory.mktemp("kubernetes") / "lab.yaml", changes)
+    try:
+        lab.up(timeout=BUILD_SECONDS)
+        yield lab
+    finally:
+        _take_away(lab)
+
+
+def kubectl(lab: LabUnderTest, *words: str, timeout: float = 60.0, code: int | None = 0) -> Result:
+    return lab.cli("kubectl", "--", *words, timeout=timeout, code=code)
+
+
+def read(lab: LabUnderTest, *words: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(kubectl(lab, "get", *words, "--output", "json").stdout)
+    return document
+
+
+def is_ready(thing: dict[str, Any]) -> bool:
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in thing["status"].get("conditions", []))
+
+
+def pods_of(lab: LabUnderTest, app: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = read(lab, "pods", "--namespace", "demo", "--selector", f"app={app}")["items"]
+    return items
+
+
+def fetch(pod: str, lab: LabUnderTest, url: str) -> str:
+    """What a web pod gets from ``url``, with nothing but Python in it."""
+    script = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=5).read().decode())"
+    result = kubectl(lab, "--namespace", "demo", "exec", pod, "--", "python3", "-c", script)
+    return result.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def demo(cluster: LabUnderTest) -> dict[str, str]:
+    """Where the demo answers, by place."""
+    lines = cluster.cli("demo", timeout=400).stdout.splitlines()
+    return {line.rsplit(maxsplit=1)[0]: line.rsplit(maxsplit=1)[1] for line in lines}
+
+
+def test_every_node_is_ready_and_status_says_so(cluster: LabUnderTest) -> None:
+    nodes = {node["metadata"]["name"]: node for node in read(cluster, "nodes")["items"]}
+    assert sorted(nodes) == cluster.names("master", "worker")
+    assert all(is_ready(node) for node in nodes.values())
+    status = cluster.status()
+    assert status["verdict"] == "healthy"
+    assert status["kubernetes"]["nodes"] == dict.fromkeys(nodes, True)
+    assert "from bundle" in status["kubernetes_source"]
+    addresses = {name: node["status"]["addresses"][0]["address"] for name, node in nodes.items()}
+    assert addresses == {name: str(cluster.live.topology.node(name).address) for name in nodes}
+
+
+def test_the_kubeconfig_is_private(cluster: LabUnderTest) -> None:
+    path = kubeconfig_path(cluster.live)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert kubectl(cluster, "config", "current-context").stdout.strip() == f"rackbox-{cluster.live.topology.lab}"
+
+
+def test_kubectl_passes_its_exit_code_and_quoting_on(cluster: LabUnderTest) -> None:
+    assert kubectl(cluster, "get", "pod", "no such pod", code=1).returncode == 1
+    shown = kubectl(cluster, "get", "nodes", "--output", "jsonpath={.items[*].metadata.name}").stdout
+    assert shown.split() == cluster.names("master", "worker")
+
+
+def test_pods_reach_pods_services_names_and_the_lab(cluster: LabUnderTest, demo: dict[str, str]) -> None:
+    web = pods_of(cluster, "web")
+    assert {pod["spec"]["nodeName"] for pod in web} == set(cluster.names("worker")), "one on each worker"
+    first, second = (pod["metadata"]["name"] for pod in web)
+    other = web[1]["status"]["podIP"]
+    assert fetch(first, cluster, f"http://{other}:8080/readyz") == "ok", "pod to pod on another worker"
+    address = read(cluster, "service", "web", "--namespace", "demo")["spec"]["clusterIP"]
+    assert fetch(second, cluster, f"http://{address}/readyz") == "ok", "pod to service"
+    assert fetch(second, cluster, "http://web.demo.svc.cluster.local/readyz") == "ok", "by name"
+    script = "import socket; print(socket.gethostbyname('master1.kube.demo'))"
+    named = kubectl(cluster, "--namespace", "demo", "exec", first, "--", "python3", "-c", script).stdout.strip()
+    assert named == str(cluster.live.topology.node("master1").address), "the lab's names, through the gateway"
+
+
+def test_the_demo_answers_everywhere(cluster: LabUnderTest, demo: dict[str, str]) -> None:
+    for url in (demo["in the lab"], demo["by NodePort"]):
+        page = cluster.client(["curl", "-sS", "--fail", "-m", "10", url]).stdout
+        assert "Guest book" in page, url
+    address = demo["in the lab"].split("/")[2]
+    assert address.startswith("192.168.2.")
+    run(["curl", "-sS", "--fail", "-m", "10", "-d", "text=hello", demo["on this host"]], timeout=15, env=environment())
+    entries = cluster.client(["curl", "-sS", "--fail", "-m", "10", demo["in the lab"] + "entries"]).stdout
+    assert entries.split() == ["hello"]
+
+
+def test_logs_and_exec_go_through_the_api(cluster: LabUnderTest, demo: dict[str, str]) -> None:
+    """The API server trusts a kubelet by the cluster's own CA alone."""
+    assert "ready for connections" in kubectl(cluster, "--namespace", "demo", "logs", "database-0").stdout
+
+
+def test_the_api_answers_while_a_master_is_powered_off(cluster: LabUnderTest) -> None:
+    """Through the floating IP, one retry allowed, as any client would; writes are all there afterwards."""
+    stop = threading.Event()
+    failed: list[str] = []
+    slowest, count = 0.0, 0
+    config = kubeconfig_path(cluster.live).with_name("kubeconfig-inside")
+    program = str(cluster.live.choice.release.directory / "bin/kubectl")  # type: ignore[union-attr]
+
+    def write() -> None:
+        nonlocal slowest, count
+        while not stop.is_set():
+            name = f"probe-{count}"
+            for attempt in range(2):
+                began = time.monotonic()
+                words = ["create", "configmap", name, "--namespace", "default", "--request-timeout=10s"]
+                argv = cluster.live.client_argv([program, "--kubeconfig", str(config), *words])
+                done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+                slowest = max(slowest, time.monotonic() - began)
+                if done.returncode == 0 or (attempt and "AlreadyExists" in done.stderr):
+                    break
+            else:
+                failed.append(f"{name}: {done.stderr.strip()}")
+            count += 1
+            time.sleep(0.1)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        time.sleep(3)
+        cluster.power_off(["master2"])
+        time.sleep(20)
+        cluster.live.machine("master2").power_on()
+        time.sleep(10)
+    finally:
+        stop.set()
+        writer.join()
+    cluster.live.wait_healthy(SYSTEM_SECONDS)
+    print(f"{count} writes, slowest {slowest:.1f} s, failed after one retry: {len(failed)}")
+    assert not failed
+    kept = {item["metadata"]["name"] for item in read(cluster, "configmaps", "--namespace", "default")["items"]}
+    assert {f"probe-{number}" for number in range(count)} <= kept
+
+
+def test_a_power_cut_of_everything(cluster: LabUnderTest, demo: dict[str, str]) -> None:
+    cluster.power_off(cluster.names())
+    cluster.up(timeout=600)
+    status = cluster.status()
+    assert status["verdict"] == "healthy"
+    cluster.cli("demo", timeout=400)
+    entries = cluster.client(["curl", "-sS", "--fail", "-m", "10", demo["in the lab"] + "entries"]).stdout
+    assert entries.split() == ["hello"], "the demo's data"
+
+
+def test_nothing_of_the_host_s_kernel_was_changed(cluster: LabUnderTest, host_before: Traces) -> None:
+    """A kubelet sets these where it may."""
+    for name, value in {"kernel/panic": "10", "kernel/panic_on_oops": "1", "vm/overcommit_memory": "1"}.items():
+        inside = cluster.run("worker1", f"cat /proc/sys/{name}").stdout.strip()
+        assert inside == value
+    assert os.path.exists("/proc/sys/kernel/panic")

@@ -1,0 +1,127 @@
+"""The hooks that only nodes of a cluster have, against fake programs: they work, and do nothing the second time."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rackbox.paths import PROJECT
+from tests.shell.guest import CHANGES, FakeGuest
+
+HOOKS = sorted((PROJECT / "provision/kubernetes").glob("*/[0-9][0-9]-*.sh"))
+NODE_OF = {"master": ("master1",), "node": ("master1", "worker1")}
+RUNS = [(node, path.name) for path in HOOKS for node in NODE_OF[path.parent.name]]
+CLUSTER_CHANGES = re.compile(
+    r"^(kubeadm init phase (certs|kubeconfig|control-plane|upload|addon)|kubectl apply|ctr .* import|mount)\b"
+)
+
+FAKES = {
+    "systemd-detect-virt": "",
+    "mount": '[[ $1 != --bind ]] || cp "$2" "$3"',
+    "ctr": """
+case $* in
+  *"images ls") echo "REF TYPE DIGEST"; cat "$STATE/images" 2>/dev/null || : ;;
+  *import*) name=$(basename "${!#}" .tar); echo "registry.example/$name:v1.36.3 type sha256:$name" >>"$STATE/images" ;;
+esac
+""",
+    "kubeadm": """
+kubernetes=$RACKBOX_ROOT/etc/kubernetes
+case $* in
+  *control-plane\\ all*) mkdir -p "$kubernetes/manifests" && touch "$kubernetes/manifests/kube-scheduler.yaml" ;;
+  *kubeconfig\\ admin*) echo '    server: https://api.kube.demo:6443' >"$kubernetes/admin.conf" ;;
+esac
+""",
+    "kubectl": """
+case $* in
+  *get\\ configmap*) cat "$STATE/mark" ;;
+  *create\\ configmap*) sed -n 's/.*addons=\\([0-9a-f]*\\).*/\\1/p' <<<"$*" >"$STATE/mark" ;;
+esac
+""",
+    "curl": """echo '{"status": {"conditions": [{"type": "Ready", "status": "True"}]}}'""",
+}
+
+
+def make_guest(directory: Path, node: str) -> tuple[FakeGuest, dict[str, str]]:
+    guest = FakeGuest(directory, node, "kubernetes")
+    for name, body in FAKES.items():
+        guest.fake(name, body)
+    release = directory / "release"
+    for path in ("bin/kubelet", "manifests/flannel.yaml", "manifests/metallb.yaml", "images/pause.tar"):
+        (release / path).parent.mkdir(parents=True, exist_ok=True)
+        (release / path).write_text("")
+    for path, text in {"kernel/panic": "0", "kernel/panic_on_oops": "1", "vm/panic_on_oom": "0"}.items():
+        _put(guest.root / "proc/sys" / path, f"{text}\n")
+    for path in ("vm/overcommit_memory", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes"):
+        _put(guest.root / "proc/sys" / path, "5\n")
+    _put(guest.root / "run/flannel/subnet.env", "FLANNEL_NETWORK=10.244.0.0/16\n")
+    if node.startswith("master"):
+        _put(guest.root / "etc/kubernetes/admin.conf", "    server: https://api.kube.demo:6443\n")
+    return guest, {"RACKBOX_KUBERNETES": str(release)}
+
+
+def _put(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(("node", "hook"), RUNS)
+def test_a_second_run_changes_nothing(node: str, hook: str, tmp_path: Path) -> None:
+    guest, extra = make_guest(tmp_path, node)
+    path = f"{guest.node.role}/{hook}"
+    first = guest.hook(path, **extra)
+    assert first.returncode == 0, first.stderr
+    before = guest.files()
+    guest.calls()
+    second = guest.hook(path, **extra)
+    assert second.returncode == 0, second.stderr
+    calls = [line for line in guest.calls() if line != "mount --make-rshared /"]
+    assert [line for line in calls if CHANGES.match(line) or CLUSTER_CHANGES.match(line)] == []
+    assert guest.files() == before
+
+
+@pytest.mark.parametrize("path", HOOKS, ids=lambda path: path.name)
+def test_style_of_a_hook(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert lines[0] == "#!/usr/bin/env bash"
+    assert lines[1].startswith("# ")
+    assert "set -euo pipefail" in lines
+    assert len(lines) < 100
+    assert path.stat().st_mode & 0o111
+    assert not any("|| true" in line for line in lines)
+
+
+def test_a_kubelet_finds_the_kernel_as_it_wants_it(tmp_path: Path) -> None:
+    guest, extra = make_guest(tmp_path, "worker1")
+    assert guest.hook("worker/05-fence-kernel.sh", **extra).returncode == 0
+    bound = [line for line in guest.calls() if line.startswith("mount --bind")]
+    assert len(bound) == 4, "those that were not right"
+    assert (guest.root / "proc/sys/kernel/panic").read_text() == "10\n"
+
+
+def test_in_a_virtual_machine_the_kernel_is_the_kubelet_s_own(tmp_path: Path) -> None:
+    guest, extra = make_guest(tmp_path, "worker1")
+    guest.fake("systemd-detect-virt", "exit 1")
+    assert guest.hook("worker/05-fence-kernel.sh", **extra).returncode == 0
+    assert not [line for line in guest.calls() if line.startswith("mount")]
+
+
+def test_the_second_master_leaves_the_add_ons_to_the_first(tmp_path: Path) -> None:
+    guest, extra = make_guest(tmp_path / "one", "master1")
+    assert guest.hook("master/60-apply-addons.sh", **extra).returncode == 0
+    mark = (guest.state / "mark").read_text()
+    other, extra = make_guest(tmp_path / "two", "master2")
+    (other.state / "mark").write_text(mark)
+    assert other.hook("master/60-apply-addons.sh", **extra).returncode == 0
+    assert not [line for line in other.calls() if CLUSTER_CHANGES.match(line)], "their marks are the same"
+
+
+def test_another_name_in_the_config_is_another_certificate(tmp_path: Path) -> None:
+    guest, extra = make_guest(tmp_path, "master1")
+    assert guest.hook("master/30-make-control-plane.sh", **extra).returncode == 0
+    guest.calls()
+    config = guest.root / "etc/rackbox/kubernetes/kubeadm.yaml"
+    config.write_text(config.read_text() + "# more\n")
+    assert guest.hook("master/30-make-control-plane.sh", **extra).returncode == 0
+    assert any(line.startswith("kubeadm init phase certs all") for line in guest.calls())

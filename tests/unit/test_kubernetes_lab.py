@@ -1,0 +1,193 @@
+"""What a cluster makes of a lab: services, names, files, containers, health; and that others are left as they were."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rackbox.forwarding import plan_forwards
+from rackbox.health import health_json, judge_lab
+from rackbox.paths import LabPaths
+from rackbox.providers import lxc
+from rackbox.render import render_env
+from rackbox.topology import Node
+from tests.rendering import RELEASE, rendered, shipped, text
+from tests.unit.test_health import healthy
+
+LAB = "kubernetes"
+PATHS = LabPaths(Path("/srv/labs/one"), Path("/run/rackbox/one"), Path("/srv/runs/one"))
+
+
+def settings(node: Node, view: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    monkeypatch.setattr(lxc, "node_view", lambda: view)
+    made = lxc.LxcProvider().vagrant_settings(shipped(LAB), node, PATHS, RELEASE.directory)
+    return [(str(setting.args[0]), str(setting.args[1])) for setting in made if setting.method == "customize"]
+
+
+def test_the_api_is_balanced_and_has_a_name() -> None:
+    topology = shipped(LAB)
+    api = next(service for service in topology.services if service.name == "api")
+    assert (api.port, api.host_port, api.check.path) == (6443, 16443, "/readyz")
+    assert api.check.authority == "kubernetes"
+    assert api.stream_timeout_ms == 24 * 3600 * 1000
+    assert [b.name for b in api.backends] == ["master1", "master2", "master3"]
+    assert ("api.kube.demo", "192.168.4.20") in {(record.name, str(record.address)) for record in topology.dns}
+    config = text(LAB, "nodes/lb1/files/etc/haproxy/haproxy.cfg")
+    line = next(line for line in config.splitlines() if "server master1 192.168.1.11:6443" in line)
+    assert "ca-file /etc/haproxy/pki/kubernetes-ca.pem verifyhost master1.kube.demo" in line
+    assert "crt " not in line
+
+
+def test_only_nodes_may_do_more_than_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    topology = shipped(LAB)
+    for node in topology.nodes:
+        given = {key: value for key, value in settings(node, "v1", monkeypatch) if key != "mount.entry"}
+        mounts = [str(args[1]) for args in settings(node, "v1", monkeypatch) if args[0] == "mount.entry"]
+        is_node = node.role in ("master", "worker")
+        assert ("cap.drop" in given) is is_node, node.name
+        assert ("init.cmd" in given) is is_node, node.name
+        assert any("/dev/kmsg" in mount for mount in mounts) is is_node, node.name
+        bundle = f"{RELEASE.directory} opt/rackbox/kubernetes none bind,ro,create=dir 0 0"
+        assert (bundle in mounts) is is_node, node.name
+
+
+def test_on_a_v2_host_systemd_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = dict(settings(shipped(LAB).node("worker1"), "v2", monkeypatch))
+    assert "init.cmd" not in given
+    assert given["mount.auto"] == "proc:rw sys:rw cgroup:rw"
+
+
+def test_our_programs_come_first_only_where_there_is_a_cluster() -> None:
+    provider = lxc.LxcProvider()
+    assert f"PATH={lxc.PROGRAMS}:" in " ".join(provider.host_argv(shipped(LAB), ["vagrant"]))
+    assert "PATH=" not in " ".join(provider.host_argv(shipped("default"), ["vagrant"]))
+    for name in ("bin/lxc-start", "show-v1"):
+        assert (lxc.PROGRAMS.parent / name).stat().st_mode & stat.S_IXUSR
+
+
+def test_nodes_forward_and_others_do_not() -> None:
+    path = "files/etc/sysctl.d/60-rackbox.conf"
+    for name in ("master1", "worker1"):
+        assert "net.ipv4.ip_forward = 1" in text(LAB, f"nodes/{name}/{path}")
+    assert "net.ipv4.ip_forward = 0" in text("default", f"nodes/worker1/{path}")
+    full = rendered(LAB)["nodes/lb1/user-data"].data.decode()
+    assert "net.ipv4.ip_forward = 0" in full
+
+
+def test_the_environment_of_a_node() -> None:
+    topology = shipped(LAB)
+    env = render_env(topology, topology.node("worker1"))
+    assert env["RACKBOX_API"] == "api.kube.demo:6443"
+    assert env["RACKBOX_WAIT_SECONDS"] == "280"
+    assert "RACKBOX_API" not in render_env(topology, topology.node("lb1"))
+    assert "RACKBOX_API" not in render_env(shipped("default"), shipped("default").node("worker1"))
+
+
+def test_masters_agree_on_all_but_themselves() -> None:
+    """What kubeadm keeps in the cluster must not depend on which master wrote it last."""
+    user_data = {
+        name: {
+            entry["path"]: entry["content"]
+            for entry in yaml.safe_load(rendered(LAB)[f"nodes/{name}/user-data"].data)["write_files"]
+        }
+        for name in ("master1", "master2", "master3")
+    }
+    path = "/etc/rackbox/kubernetes/kubeadm.yaml"
+    parts = {files[path].split("\n---\n", 1)[1] for files in user_data.values()}
+    assert len(parts) == 1
+    documents = list(yaml.safe_load_all(user_data["master1"][path]))
+    assert [document["kind"] for document in documents] == [
+        "InitConfiguration",
+        "ClusterConfiguration",
+        "KubeletConfiguration",
+        "KubeProxyConfiguration",
+    ]
+    assert documents[0]["apiVersion"] == "kubeadm.k8s.io/v1beta4"
+    assert documents[1]["controlPlaneEndpoint"] == "api.kube.demo:6443"
+    assert documents[1]["etcd"]["external"]["endpoints"] == ["https://127.0.0.1:2379"]
+
+
+def test_images_come_in_the_order_of_their_use() -> None:
+    topology = shipped(LAB)
+    assert [i.name for i in RELEASE.images_of(topology.node("master1"))][:2] == ["pause", "kube-apiserver"]
+    assert [i.name for i in RELEASE.images_of(topology.node("worker1"))] == [
+        "pause",
+        "flannel",
+        "kube-proxy",
+        "coredns",
+    ]
+
+
+def test_a_lab_without_balancers_has_its_one_master() -> None:
+    from rackbox.config import parse_config
+    from rackbox.planner import plan_topology
+    from rackbox.yamlfile import YamlFile
+
+    nodes = {"gateway": None, "master": {"count": 1}, "worker": None}
+    topology = plan_topology(
+        parse_config(YamlFile("lab.yaml", {"name": "one", "nodes": nodes, "kubernetes": None}, {}))
+    )
+    assert ("api.kube.demo", "192.168.1.11") in {(record.name, str(record.address)) for record in topology.dns}
+    assert [forward.argument for forward in plan_forwards(topology)] == ["api=16443=192.168.1.11:6443"]
+
+
+# --- health
+
+
+def documents() -> dict[str, Any]:
+    topology = shipped(LAB)
+    found = healthy(topology)
+    view = {
+        "api_ready": True,
+        "nodes": {node.name: True for node in topology.kubernetes_nodes},
+        "pods": 30,
+        "pods_waiting": [],
+    }
+    for node in topology.by_role("master"):
+        found[node.name]["role"] |= view
+    return found
+
+
+def judge(**changes: object) -> list[str]:
+    found = documents()
+    found["master1"]["role"] |= changes
+    return judge_lab(shipped(LAB), found).all_problems
+
+
+def test_a_healthy_cluster() -> None:
+    health = judge_lab(shipped(LAB), documents())
+    assert health.all_problems == []
+    assert health.cluster is not None
+    assert health.cluster.summary == "6 of 6 nodes ready, 30 of 30 pods"
+    assert health_json(shipped(LAB), health)["kubernetes"]["pods"] == 30
+
+
+def test_what_is_wrong_with_a_cluster() -> None:
+    nodes = {node.name: True for node in shipped(LAB).kubernetes_nodes}
+    assert judge(nodes={**nodes, "worker2": False}) == ["Kubernetes: not ready: worker2"]
+    assert judge(nodes={k: v for k, v in nodes.items() if k != "worker3"}) == [
+        "Kubernetes: not in the cluster: worker3"
+    ]
+    waiting = judge(pods_waiting=["kube-system/coredns-1", "mine/crashing"])
+    assert waiting == ["Kubernetes: pods that are not ready: kube-system/coredns-1"]
+    assert judge(pods=0) == ["Kubernetes: no pods yet"]
+    assert judge(api_ready=False) == ["master1: its API server is not ready"], "the others can be asked"
+
+
+def test_no_api_server_at_all() -> None:
+    found = documents()
+    for name in ("master1", "master2", "master3"):
+        found[name]["role"]["api_ready"] = False
+    health = judge_lab(shipped(LAB), found)
+    assert "Kubernetes: no API server is ready" in health.problems
+    assert health.cluster is None
+
+
+def test_a_lab_without_a_cluster_is_not_asked_for_one() -> None:
+    topology = replace(shipped(LAB), kubernetes=None)
+    assert judge_lab(topology, healthy(topology)).all_problems == []

@@ -1,0 +1,171 @@
+"""Which Kubernetes a lab gets, why, and what is no bundle at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rackbox.config import load_config
+from rackbox.errors import EXIT_COULD_NOT_RUN, LabError, MissingTool
+from rackbox.kubernetes_preflight import check_files, check_room, needed_memory
+from rackbox.load import settle_kubernetes
+from rackbox.paths import PROJECT
+from rackbox.release import Choice, choose_release
+from rackbox.state import LabState
+from rackbox.topology import Kubernetes
+from tests.bundles import make_bundle, make_release
+from tests.rendering import shipped
+
+LAB = PROJECT / "config" / "kubernetes.yaml"
+
+
+def wished(**changes: object) -> Kubernetes:
+    kubernetes = shipped("kubernetes").kubernetes
+    assert kubernetes is not None
+    return replace(kubernetes, **changes)  # type: ignore[arg-type]
+
+
+def chosen(bundles: Path, booted: str = "", **changes: object) -> Choice:
+    return choose_release(wished(**changes), LAB, bundles, booted)
+
+
+def test_auto_without_a_bundle_is_none_and_says_why(tmp_path: Path) -> None:
+    choice = chosen(tmp_path)
+    assert choice.release is None
+    assert choice.words.startswith(f"none: no bundle in {tmp_path}, and packages")
+    assert "./lab bundle" in choice.words
+
+
+def test_auto_takes_the_newest_bundle(tmp_path: Path) -> None:
+    for version in ("1.36.3", "1.9.9", "1.35.4"):
+        make_bundle(tmp_path / version, version)
+    choice = chosen(tmp_path)
+    assert choice.release is not None
+    assert (choice.release.kubernetes, choice.release.minor) == ("1.36.3", "1.36")
+    assert "source: auto" in choice.words
+
+
+@pytest.mark.parametrize(
+    ("version", "found"), [("1.35", "1.35.4"), ("1.35.4", "1.35.4"), ("1.3", None), ("1.34", None)]
+)
+def test_a_version_is_taken_at_its_word(version: str, found: str | None, tmp_path: Path) -> None:
+    for release in ("1.36.3", "1.35.4"):
+        make_bundle(tmp_path / release, release)
+    choice = chosen(tmp_path, version=version)
+    assert (choice.release.kubernetes if choice.release else None) == found
+
+
+def test_a_bundle_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="source: bundle: no bundle in") as caught:
+        chosen(tmp_path, source="bundle")
+    assert caught.value.exit_code == EXIT_COULD_NOT_RUN
+    with pytest.raises(LabError, match=r"must be a Kubernetes bundle; there is no manifest\.json"):
+        chosen(tmp_path, bundle=str(tmp_path))
+
+
+def test_packages_are_refused_and_not_replaced(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "one")
+    with pytest.raises(LabError, match="packages are not in this release"):
+        chosen(tmp_path, source="packages")
+
+
+def test_a_booted_lab_stays_with_its_bundle(tmp_path: Path) -> None:
+    old = make_bundle(tmp_path / "old", "1.35.4")
+    make_bundle(tmp_path / "new", "1.36.3")
+    choice = chosen(tmp_path, booted=str(old))
+    assert choice.release is not None
+    assert choice.release.kubernetes == "1.35.4"
+
+
+def without(part: str, name: str) -> object:
+    def change(manifest: dict[str, list[dict[str, str]]]) -> None:
+        manifest[part] = [item for item in manifest[part] if name not in item["path"]]
+
+    return change
+
+
+def tag(name: str, version: str) -> object:
+    def change(manifest: dict[str, list[dict[str, str]]]) -> None:
+        for item in manifest["images"]:
+            if name in item["path"]:
+                item["reference"] = f"registry.example/{name}:{version}"
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (without("files", "bin/kubelet"), "lacks bin/kubelet"),
+        (without("files", "cni/flannel"), "lacks cni/flannel"),
+        (without("images", "coredns"), "lacks the image coredns"),
+        (without("manifests", "metallb"), "lacks manifests/metallb.yaml"),
+        (tag("kube-proxy", "v1.37.0"), "kube-proxy must be from 1.33 to 1.36 beside an API server of 1.36; got 1.37"),
+        (tag("kube-scheduler", "v1.34.0"), "kube-scheduler must be from 1.35 to 1.36"),
+        (lambda manifest: manifest["components"].update(kubelet="1.37.1"), "kubelet must be from 1.33 to 1.36"),
+        (lambda manifest: manifest.update(schema=2), "must be rackbox-kubernetes-bundle of schema 1"),
+        (lambda manifest: manifest.pop("images"), "lacks 'images'"),
+    ],
+)
+def test_what_is_no_bundle_is_refused(change: object, words: str, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "one")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    change(manifest)  # type: ignore[operator]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(LabError) as caught:
+        chosen(tmp_path)
+    assert words in caught.value.message
+    assert "./lab bundle" in caught.value.hint
+
+
+def test_checksums_are_looked_at_once(tmp_path: Path) -> None:
+    release = make_release(tmp_path / "one")
+    check_files(release)
+    stamp = (tmp_path / ".one.checked").read_text()
+    check_files(release)
+    assert (tmp_path / ".one.checked").read_text() == stamp
+    image = tmp_path / "one/images/coredns.tar"
+    image.write_text("something else")
+    with pytest.raises(LabError, match=r"images/coredns.tar: must have the SHA-256 \w+; has \w+"):
+        check_files(release)
+    image.unlink()
+    with pytest.raises(LabError, match=r"images/coredns.tar: must have the SHA-256 \w+; is not there"):
+        check_files(release)
+
+
+def test_a_computer_that_is_too_small_is_told_before_anything_boots(tmp_path: Path) -> None:
+    topology = shipped("kubernetes")
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(f"MemTotal: 99999999 kB\nMemAvailable: {needed_memory(topology) * 1024} kB\n")
+    check_room(topology, meminfo)
+    meminfo.write_text("MemAvailable: 2097152 kB\n")
+    with pytest.raises(MissingTool, match=r"needs \d+ MiB of free memory; there are 2048 MiB"):
+        check_room(topology, meminfo)
+
+
+def test_without_a_release_the_lab_comes_without_a_cluster(tmp_path: Path) -> None:
+    config, topology = load_config(LAB), shipped("kubernetes")
+    bare, choice = settle_kubernetes(config, topology, LAB, tmp_path, None)
+    assert choice is not None
+    assert choice.release is None
+    assert bare.kubernetes is None
+    assert [service.name for service in bare.services] == ["etcd"]
+    assert {volume.name for node in bare.by_role("master") for volume in node.volumes} == {"etcd"}
+
+
+def test_a_state_says_what_was_booted(tmp_path: Path) -> None:
+    config, topology = load_config(LAB), shipped("kubernetes")
+    old = make_bundle(tmp_path / "old", "1.35.4")
+    make_bundle(tmp_path / "new", "1.36.3")
+    state = LabState("kubernetes", str(LAB), "lxc", phase="up", bundle=str(old))
+    _, choice = settle_kubernetes(config, topology, LAB, tmp_path, state)
+    assert choice is not None
+    assert choice.release is not None
+    assert choice.release.name == "old"
+    _, fresh = settle_kubernetes(config, topology, LAB, tmp_path, replace(state, phase="absent"))
+    assert fresh is not None
+    assert fresh.release is not None
+    assert fresh.release.name == "new"
