@@ -143,8 +143,5 @@ def run_tests(_: Context, e2e: bool = False, vm: bool = False, kubernetes: bool 
 namespace = Collection(
     doctor, plan, render, up, status, failover_test, ssh, shell, down, run_tests, *kubernetes_tasks.TASKS
 )
-namespace.add_collection(image_tasks.COLLECTION)
-namespace.add_collection(schedule_tasks.COLLECTION)
-namespace.add_collection(bundle_tasks.COLLECTION)
-namespace.add_collection(lab_tasks.VOLUME)
-namespace.add_collection(lab_tasks.SNAPSHOT)
+for collection in (image_tasks.COLLECTION, schedule_tasks.COLLECTION, bundle_tasks.COLLECTION, *lab_tasks.COLLECTIONS):
+    namespace.add_collection(collection)

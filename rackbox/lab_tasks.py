@@ -47,5 +47,4 @@ def remove(_: Context, lab: str = "", tag: str = "last") -> int:
     return snapshot.remove_command(lab_file(lab), tag)
 
 
-VOLUME = group("volume", grow)
-SNAPSHOT = group("snapshot", save, restore, list_snapshots, remove)
+COLLECTIONS = (group("volume", grow), group("snapshot", save, restore, list_snapshots, remove))
