@@ -34,6 +34,8 @@ from rackbox.paths import PROJECT, Home, find_home
 from rackbox.registry import Downloads, fetch_image, open_session
 from tests.consumer.stand_ins import ARCH, publish, registry, serving
 
+pytestmark = pytest.mark.kubernetes  # Go compiles for minutes
+
 TOOLS = Path(__file__).parent / "registry"
 PAUSE = "registry.k8s.io/pause:3.10.2"
 
