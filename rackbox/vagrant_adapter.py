@@ -29,6 +29,9 @@ PROC = Path("/proc")
 Wrap = Callable[[Sequence[str]], list[str]]
 
 
+_STACK_LINE = re.compile(r"\.rb:\d+:in [`'].*'$")  # Ruby's, whose quotes changed with 3.4
+
+
 class _BoundedVagrant(vagrant.Vagrant):
     """Starts every vagrant command through ``wrap``, in a session of its own that can be ended as a whole."""
 
@@ -166,7 +169,9 @@ class VagrantAdapter:
 
 
 def _read_from(log: Path, start: int) -> str:
-    return log.read_bytes()[start:].decode(errors="replace")
+    """What was logged since, without the stack of an exception: its message comes before, and would be cut off."""
+    text = log.read_bytes()[start:].decode(errors="replace")
+    return "".join(line for line in text.splitlines(keepends=True) if not _STACK_LINE.search(line))
 
 
 def _one_of(names: Sequence[str]) -> str:

@@ -148,6 +148,17 @@ def test_a_bad_end_shows_command_code_last_lines_and_log(
     assert info.value.exit_code == EXIT_FAILED
 
 
+def test_the_message_of_an_exception_is_told_and_not_its_stack(
+    process: type[FakeProcess], adapter: VagrantAdapter
+) -> None:
+    stack = b"".join(b"\t%d: from /gems/vagrant/action/runner.rb:%d:in `run'\n" % (n, n) for n in range(40))
+    process.says, process.ends = b"lxc-start: no such bridge (LxcError)\n" + stack, 1
+    with pytest.raises(CommandFailed) as caught:
+        adapter.up(["lb1"])
+    assert "no such bridge" in str(caught.value)
+    assert "runner.rb" not in str(caught.value)
+
+
 def test_vagrant_that_is_not_there(process: type[FakeProcess], adapter: VagrantAdapter) -> None:
     process.ends = FileNotFoundError()
     with pytest.raises(MissingTool, match="inside: not found"):
