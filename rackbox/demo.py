@@ -112,7 +112,9 @@ def load_image(lab: LiveLab, node: Node, archive: Path, reference: str) -> None:
         return
     line = [*lab.connections.stream_argv(node.name), "ctr", "--namespace", "k8s.io", "images", "import", "-"]
     with archive.open("rb") as stream:
-        done = subprocess.run(line, stdin=stream, capture_output=True, timeout=LOAD_SECONDS, check=False)  # noqa: S603
+        done = subprocess.run(  # noqa: S603 - an argv list
+            line, stdin=stream, capture_output=True, timeout=LOAD_SECONDS, check=False
+        )
     if done.returncode:
         tail = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
         raise LabError("\n".join([f"{node.name}: does not take {archive}", *tail]), f"`./lab ssh {node.name}`")
