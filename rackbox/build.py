@@ -173,6 +173,12 @@ def var_file(os_name: str) -> Path:
     return ROOTFS / f"{os_name}.pkrvars.hcl"
 
 
+def list_releases() -> list[str]:
+    """What can be built: each has a var file. Packer reads ``*.auto.pkrvars.hcl`` for all of them."""
+    names = (path.name.removesuffix(".pkrvars.hcl") for path in ROOTFS.glob("*.pkrvars.hcl"))
+    return sorted(name for name in names if not name.endswith(".auto"))
+
+
 def build_log(home: Home, os_name: str, provider: str) -> Path:
     return home.boxes / f"build-{os_name}-{provider}.log"
 

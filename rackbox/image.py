@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from rackbox.box import Box, check_box, current_box, promote_box
-from rackbox.build import ROOTFS, build, build_log, recipe_digest, recipe_revision, resolve
+from rackbox.build import build, build_log, list_releases, recipe_digest, recipe_revision, resolve
 from rackbox.builders import builder, remove_leftovers, work_directory
 from rackbox.catalogue import list_versions, mark_version, read_json
 from rackbox.changes import SECURITY, is_same, list_changes
@@ -79,7 +79,7 @@ def build_image(home: Home, os_name: str, provider: str, console: Console) -> Bo
 
 def check_request(os_name: str, provider: str) -> str:
     """The provider to build for, ``auto`` resolved. Raises ``LabError`` for what no recipe is there for."""
-    known = sorted(path.name.removesuffix(".pkrvars.hcl") for path in ROOTFS.glob("*.pkrvars.hcl"))
+    known = list_releases()
     if os_name not in known:
         raise LabError(f"os: must be one of {', '.join(known)}; got {os_name}")
     provider = "lxc" if provider == "auto" else provider

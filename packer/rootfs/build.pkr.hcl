@@ -1,5 +1,6 @@
 locals {
-  packages     = distinct(concat(flatten(values(var.packages)), var.own_kernel ? var.kernel_packages : []))
+  kernel       = var.own_kernel ? concat([var.kernel_image], var.kernel_packages) : []
+  packages     = distinct(concat(flatten(values(var.packages)), local.kernel))
   masked_units = concat(var.masked_units, var.own_kernel ? var.kernel_masked_units : [])
 }
 

@@ -1,4 +1,5 @@
-# What a root file system is made of. The values are in one var file per release: debian-13.pkrvars.hcl.
+# What a root file system is made of. The values are in one var file per release, debian-13.pkrvars.hcl,
+# and what all share in common.auto.pkrvars.hcl.
 # Nothing here needs a Packer plugin, so Packer 1.6 (Debian 12) and current releases read the same files.
 
 variable "os" {
@@ -24,13 +25,18 @@ variable "packages" {
 
 variable "kernel_packages" {
   type        = list(string)
-  description = "What a machine with a kernel and a disk of its own needs beside: kernel, initramfs, boot loader, LVM."
+  description = "What a machine with a kernel and a disk of its own needs beside the kernel: initramfs, boot loader, LVM."
+}
+
+variable "kernel_image" {
+  type        = string
+  description = "The release's kernel for virtual machines."
 }
 
 variable "own_kernel" {
   type        = bool
   default     = false
-  description = "Whether the tree is for virtual machines: it then has the kernel_packages, too."
+  description = "Whether the tree is for virtual machines: it then has kernel_image and kernel_packages, too."
 }
 
 variable "kernel_files" {

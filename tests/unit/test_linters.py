@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from rackbox.build import list_releases, var_file
 from rackbox.paths import PROJECT
 
 pytestmark = pytest.mark.linter
@@ -94,13 +95,13 @@ def test_packer_fmt(directory: str) -> None:
 
 
 @pytest.mark.consumer
-@pytest.mark.parametrize("release", tracked("packer/rootfs/*.pkrvars.hcl"))
+@pytest.mark.parametrize("release", list_releases())
 def test_packer_validate(release: str, tmp_path: Path) -> None:
     lint(
         [
             system_tool("packer"),
             "validate",
-            f"-var-file={release}",
+            f"-var-file={var_file(release)}",
             "-var=source_date_epoch=0",
             f"-var=output={tmp_path}",
             "packer/rootfs",
