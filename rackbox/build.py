@@ -23,7 +23,7 @@ from rackbox.box import Box, box_path, sha256_of, sync_directory
 from rackbox.catalogue import MARK, list_versions
 from rackbox.disk import Making, make_disk, qemu_version
 from rackbox.errors import LabError
-from rackbox.layout import LAYOUT, load_layout, render_disk
+from rackbox.layout import LAYOUT, Layout, load_layout, render_disk
 from rackbox.manifest import Resolved, make_manifest, parse_packages, parse_resolved
 from rackbox.packer import run_packer
 from rackbox.packing import KINDS, RECIPE, pack
@@ -114,14 +114,26 @@ def build(home: Home, os_name: str, provider: str, resolved: Resolved, work: Pat
         "rootfs_sha256": sha256_of(out / "rootfs.tar.zst"),
         **facts,
     }
+    box = Box(os_name, provider, version, path, sha256)
+    _write_documents(packed, box, _manifest(out, header, resolved, layout))
+    (packed / "build.log").write_bytes(log.read_bytes())
+    _put_in_place(packed, path.parent)
+    console.print(f"[green]✓[/] box {box.name} {version} {_mib(path)} MiB  {time.monotonic() - started:.0f} s")
+    return box
+
+
+def _manifest(out: Path, header: Mapping[str, Any], resolved: Resolved, layout: Layout | None) -> Mapping[str, Any]:
     packages = parse_packages((out / "packages.tsv").read_text(), resolved.packages)
     tools = (out / "tools.txt").read_text().splitlines()
     if layout:
         tools.append(qemu_version())
-    manifest = make_manifest(header, packages.values(), resolved.sources, tools, lvm=layout.table() if layout else None)
-    box = Box(os_name, provider, version, path, sha256)
-    entry = {"name": provider, "url": path.as_uri(), "checksum_type": "sha256", "checksum": box.sha256}
-    alone = {"name": box.name, "versions": [{"version": version, "providers": [entry]}]}
+    return make_manifest(header, packages.values(), resolved.sources, tools, lvm=layout.table() if layout else None)
+
+
+def _write_documents(packed: Path, box: Box, manifest: Mapping[str, Any]) -> None:
+    """What stands beside a box: its manifest, SBOM, a catalogue of it alone, its state."""
+    entry = {"name": box.provider, "url": box.path.as_uri(), "checksum_type": "sha256", "checksum": box.sha256}
+    alone = {"name": box.name, "versions": [{"version": box.version, "providers": [entry]}]}
     documents: dict[str, Mapping[str, Any]] = {
         "manifest.json": manifest,
         "sbom.cdx.json": make_sbom(manifest),
@@ -130,10 +142,6 @@ def build(home: Home, os_name: str, provider: str, resolved: Resolved, work: Pat
     }
     for name, document in documents.items():
         (packed / name).write_text(json.dumps(document, indent=2) + "\n")
-    (packed / "build.log").write_bytes(log.read_bytes())
-    _put_in_place(packed, path.parent)
-    console.print(f"[green]✓[/] box {box.name} {version} {_mib(path)} MiB  {time.monotonic() - started:.0f} s")
-    return box
 
 
 def _build_tree(
