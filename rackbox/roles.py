@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from rackbox.config import Config, RoleNodes
 
 
-BOX_VOLUMES = {"root": "/", "usr": "/usr", "var": "/var", "opt": "/opt", "tmp": "/tmp", "home": "/home"}  # noqa: S108
+BOX_VOLUMES = {
+    "root": "/",
+    "usr": "/usr",
+    "var": "/var",
+    "opt": "/opt",
+    "tmp": "/tmp",  # noqa: S108 - a volume of its own inside of machines
+    "home": "/home",
+}
 """The volumes that a box of virtual machines is laid out on, and where they are mounted."""
 
 

@@ -40,8 +40,8 @@ TOOLS = Path(__file__).parent / "registry"
 PAUSE = "registry.k8s.io/pause:3.10.2"
 
 
-def run(argv: list[str], **options: object) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=240, check=False, **options)  # type: ignore[call-overload]
+def run(argv: list[str]) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
     return str(done.stdout)
 

@@ -135,7 +135,9 @@ def test_the_api_answers_while_a_master_is_powered_off(cluster: LabUnderTest) ->
     failed: list[str] = []
     slowest, count = 0.0, 0
     config = kubeconfig_path(cluster.live).with_name("kubeconfig-inside")
-    program = str(cluster.live.choice.release.directory / "bin/kubectl")  # type: ignore[union-attr]
+    release = cluster.live.choice.release
+    assert release is not None
+    program = str(release.directory / "bin/kubectl")
 
     def write() -> None:
         nonlocal slowest, count
