@@ -17,6 +17,8 @@ Verdict = Literal["healthy", "degraded"]
 
 SYSTEM_NAMESPACES = ("kube-system", "kube-flannel", "metallb-system")
 
+_KNOWING = ("lb", "master")
+"""Roles whose documents the problems of the whole lab are seen in."""
 PARTS: Mapping[str, type] = {"provisioned": bool, "units": dict, "addresses": list, "dhcp": dict, "role": dict}
 """What a status document must hold, whatever the role."""
 
@@ -70,6 +72,12 @@ class LabHealth:
     def all_problems(self) -> list[str]:
         own = [f"{node.name}: {problem}" for node in self.nodes for problem in node.problems]
         return [*own, *self.problems]
+
+    @property
+    def in_question(self) -> frozenset[str]:
+        """The machines to ask again: those with problems, and all that know of what is wrong with the whole."""
+        whole = {node.name for node in self.nodes if self.problems and node.role in _KNOWING}
+        return frozenset(whole | {node.name for node in self.nodes if node.problems})
 
 
 def judge_lab(topology: Topology, documents: Mapping[str, Document | None]) -> LabHealth:

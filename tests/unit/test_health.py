@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from rackbox.errors import WaitTimeout
 from rackbox.health import health_json, judge_lab
+from rackbox.lab import LiveLab, open_lab
+from rackbox.paths import PROJECT
 from rackbox.topology import Node, Topology
 from tests.rendering import shipped
 
@@ -234,3 +237,38 @@ def test_where_haproxy_goes_with_the_floating_ip_only_the_holder_is_asked_for_it
     ]
     documents["lb1"]["role"]["haproxy_backends"] = {}
     assert judge_lab(topology, documents).all_problems == ["lb1: backends: must be 3; got 0"]
+
+
+def test_who_waits_asks_again_only_those_in_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And all of them once more at the end: a machine may fail while another is waited for."""
+    lab = open_lab(PROJECT / "config/default.yaml", provider="lxc")
+    well = healthy(lab.topology)
+    everybody = {node.name for node in lab.topology.nodes}
+    asked: list[set[str] | frozenset[str]] = []
+    # round by round, who does not answer then
+    silent = [{"worker1", "gluster2"}, {"worker1"}, set(), {"lb1"}, set(), set()]
+
+    def read(_: LiveLab, names: frozenset[str] | None = None) -> Documents:
+        wanted = everybody if names is None else names
+        away = silent[len(asked)]
+        asked.append(wanted)
+        return {name: None if name in away else well[name] for name in wanted}
+
+    monkeypatch.setattr(LiveLab, "read_documents", read)
+    monkeypatch.setattr("rackbox.wait.time.sleep", lambda _: None)
+    lab.wait_healthy(60)
+    # the address is lb1's, so while it is away the other balancer and the masters are in question as well
+    whole = {node.name for node in lab.topology.nodes if node.role in ("lb", "master")}
+    assert asked == [everybody, {"worker1", "gluster2"}, {"worker1"}, everybody, whole, everybody]
+
+
+def test_who_waits_in_vain_is_told_what_is_still_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = open_lab(PROJECT / "config/default.yaml", provider="lxc")
+    well = healthy(lab.topology)
+
+    def read(_: LiveLab, names: frozenset[str] | None = None) -> Documents:
+        return {name: None if name == "worker1" else well[name] for name in names or well}
+
+    monkeypatch.setattr(LiveLab, "read_documents", read)
+    with pytest.raises(WaitTimeout, match="worker1: does not answer"):
+        lab.wait_healthy(0)
