@@ -20,18 +20,22 @@ from rich.console import Console
 
 from rackbox import __version__
 from rackbox.box import Box, box_path, sha256_of, sync_directory
+from rackbox.capabilities import parse_available_kib
 from rackbox.catalogue import MARK, list_versions
 from rackbox.disk import Making, make_disk, qemu_version
 from rackbox.errors import LabError
 from rackbox.layout import LAYOUT, Layout, load_layout, render_disk
 from rackbox.manifest import Resolved, make_manifest, parse_packages, parse_resolved
-from rackbox.packer import run_packer
+from rackbox.packer import apart, run_packer
 from rackbox.packing import KINDS, RECIPE, pack
 from rackbox.paths import Home
 from rackbox.run import run
 from rackbox.sbom import make_sbom
 
 ROOTFS = RECIPE / "rootfs"
+IN_MEMORY_MIB = 6144
+"""Free memory from which on a tree is made in memory: it takes 0.8 GiB with its packages, with a kernel some 1.2, and a
+lab may be up beside it."""
 BUILD_TIMEOUT = 1800.0
 RESOLVE_TIMEOUT = 300.0
 
@@ -174,7 +178,12 @@ def tree_variables(home: Home, os_name: str, provider: str, out: Path, *, epoch:
         "apt_root": root,
         "apt_sources": os.environ.get("RACKBOX_APT_SOURCES", ""),
         "own_kernel": str(KINDS[provider].own_kernel).lower(),
+        "in_memory": str(bool(apart()) and _free_memory_mib() >= IN_MEMORY_MIB).lower(),
     }
+
+
+def _free_memory_mib() -> int:
+    return parse_available_kib(Path("/proc/meminfo").read_text(encoding="ascii")) // 1024
 
 
 def var_file(os_name: str) -> Path:

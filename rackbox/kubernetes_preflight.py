@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from rackbox.capabilities import parse_available_kib
 from rackbox.errors import LabError, MissingTool
 from rackbox.release import MAKE_ONE, MANIFEST, Release
 from rackbox.topology import Topology
@@ -27,17 +28,10 @@ def needed_memory(topology: Topology) -> int:
 
 def check_room(topology: Topology, meminfo: Path = MEMINFO) -> None:
     """Raise ``MissingTool`` if this computer has not the memory for it: the kernel would end processes at random."""
-    needed, there = needed_memory(topology), _available(meminfo)
+    needed, there = needed_memory(topology), parse_available_kib(meminfo.read_text()) // 1024
     if there < needed:
         text = f"lab {topology.lab} with Kubernetes needs {needed} MiB of free memory; there are {there} MiB"
         raise MissingTool(text, "take other labs down, or have fewer masters and workers")
-
-
-def _available(meminfo: Path) -> int:
-    for line in meminfo.read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) // 1024
-    return 0
 
 
 def check_files(release: Release) -> None:

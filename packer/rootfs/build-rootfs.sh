@@ -19,6 +19,13 @@ for descriptor in /proc/self/fd/*; do
   fi
 done
 
+# Tens of thousands of small files: in memory that is some ten seconds less.
+if [ "$RACKBOX_IN_MEMORY" = true ]; then
+  export TMPDIR=$TMPDIR/in-memory
+  mkdir "$TMPDIR"
+  mount -t tmpfs -o mode=0755,size=75% rackbox "$TMPDIR"
+fi
+
 # With a private apt root, the indices are those that resolve.sh looked at, and packages are kept for the next build.
 cached=()
 if [ -n "$RACKBOX_APT_ROOT" ]; then

@@ -30,6 +30,7 @@ build {
       "RACKBOX_DISABLED_UNITS=${join(" ", var.disabled_units)}",
       "RACKBOX_MASKED_UNITS=${join(" ", local.masked_units)}",
       "RACKBOX_KERNEL_FILES=${var.kernel_files}",
+      "RACKBOX_IN_MEMORY=${var.in_memory}",
       "RACKBOX_APT_ROOT=${var.apt_root}",
       "RACKBOX_OUTPUT=${var.output}",
       "SOURCE_DATE_EPOCH=${var.source_date_epoch}",

@@ -81,3 +81,9 @@ variable "apt_sources" {
   default     = ""
   description = "A .list or .sources file (sources.list(5)) to be used beside what mmdebstrap chooses; needs apt_root."
 }
+
+variable "in_memory" {
+  type        = bool
+  default     = false
+  description = "Make the tree in memory (a tmpfs). Only inside a mount namespace of the build's own: that is what ends it."
+}

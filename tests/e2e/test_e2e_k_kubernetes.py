@@ -135,9 +135,10 @@ def test_the_api_answers_while_a_master_is_powered_off(cluster: LabUnderTest) ->
     failed: list[str] = []
     slowest, count = 0.0, 0
     config = kubeconfig_path(cluster.live).with_name("kubeconfig-inside")
-    release = cluster.live.choice.release
-    assert release is not None
-    program = str(release.directory / "bin/kubectl")
+    choice = cluster.live.choice
+    assert choice is not None
+    assert choice.release is not None
+    program = str(choice.release.directory / "bin/kubectl")
 
     def write() -> None:
         nonlocal slowest, count
