@@ -8,9 +8,10 @@ from rackbox.task import Context, command, group, out_file
 @command(
     name="build",
     default=True,
-    from_="go (build pinned modules here) or upstream (fetch published releases and images)",
+    from_="go (build pinned modules here), upstream (fetch published releases and images) or packages (the same, "
+    "Kubernetes itself from its package repository)",
     minor="which minor of Kubernetes (default: the newest there are versions for)",
-    sources="for upstream: a YAML file with other base URLs (default: packaging/bundle/sources.yaml)",
+    sources="for upstream and packages: a YAML file with other base URLs (default: packaging/bundle/sources.yaml)",
 )
 def build_bundle(_: Context, from_: str = "go", minor: str = "", sources: str = "") -> int:
     """Make an offline Kubernetes bundle: programs, images, checksums, SBOM. Goes on where it was broken off."""

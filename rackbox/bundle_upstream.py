@@ -1,21 +1,26 @@
-"""`invoke bundle --from upstream`: a bundle of published releases and images, each held against its published checksum.
+"""`invoke bundle --from upstream` and `--from packages`: a bundle of what others publish, held against their checksums.
 
+``upstream`` takes the projects' releases and images. ``packages`` takes Kubernetes' own programs from its package
+repository instead, whose index must be signed by the key that the file of sources names.
 Entry points: ``build_from_upstream``, ``load_sources``.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from rich.console import Console
 
+from rackbox.apt_repository import extract, open_repository
 from rackbox.bundle import Bundle
 from rackbox.bundle_build import Parts, add_manifest, assemble, bundle_builder
 from rackbox.bundle_pins import DATA, Pins
@@ -25,15 +30,19 @@ from rackbox.paths import Home
 from rackbox.registry import Downloads, fetch_image, find_checksum, get_text, open_session, parse_reference
 from rackbox.yamlfile import load_yaml
 
+OTHER_SOURCES = "RACKBOX_SOURCES"
 RELEASES = ("kubernetes", "github", "github_api", "github_raw")
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Base URLs without a slash at the end: of release sites by name, of registries by the host in images' names."""
+    """Base URLs without a slash at the end: of release sites by name, of registries by the host in images' names.
+    ``packages`` has ``{minor}`` in it; ``packages_key`` is the fingerprint of the key that signs there."""
 
     releases: Mapping[str, str]
     registries: Mapping[str, str]
+    packages: str
+    packages_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,13 @@ RELEASED = (
         NODES,
     ),
 )
+PACKAGED = {
+    "kubeadm": "kubernetes",
+    "kubelet": "kubernetes",
+    "kubectl": "kubernetes",
+    "cri-tools": "crictl",
+}
+"""Packages of the Kubernetes project, and the component that each holds: /usr/bin/<program>."""
 MANIFEST_URLS = {
     "flannel.yaml": _github("flannel-io/flannel", "kube-flannel.yml"),
     "metallb.yaml": "github_raw/metallb/metallb/v{version}/config/manifests/metallb-native.yaml",
@@ -112,8 +128,9 @@ MANIFEST_URLS = {
 
 
 def load_sources(path: Path | None = None) -> Sources:
-    """The base URLs of a file like ``packaging/bundle/sources.yaml``, which is the default."""
-    path = path or DATA / "sources.yaml"
+    """The base URLs of a file like ``packaging/bundle/sources.yaml``, which is the default; RACKBOX_SOURCES names
+    another."""
+    path = path or Path(os.environ.get(OTHER_SOURCES) or DATA / "sources.yaml")
     document = load_yaml(path).data
     groups: dict[str, dict[str, str]] = {}
     hosts = sorted({parse_reference(image.reference.format(version="0")).host for image in IMAGES})
@@ -122,68 +139,108 @@ def load_sources(path: Path | None = None) -> Sources:
         if not isinstance(given, dict):
             raise LabError(f"{path}: {group}: must be a mapping of names to URLs; got {given!r}")
         for name in wanted:
-            url = given.get(name)
-            if not isinstance(url, str) or not url.startswith(("https://", "http://127.", "http://localhost")):
-                raise LabError(
-                    f"{path}: {group}.{name}: must be a URL with https:// (http:// only on this computer); got {url!r}"
-                )
+            check_url(path, f"{group}.{name}", given.get(name))
         groups[group] = {str(name): str(url).rstrip("/") for name, url in given.items()}
-    return Sources(groups["releases"], groups["registries"])
+    packages, key = document.get("packages") or {}, ""
+    if packages:
+        key = str(packages.get("key", "")).replace(" ", "").upper()
+        if not re.fullmatch(r"[0-9A-F]{40}", key):
+            raise LabError(f"{path}: packages.key: must be a fingerprint of 40 hex digits; got {packages.get('key')!r}")
+        check_url(path, "packages.url", packages.get("url"))
+    return Sources(groups["releases"], groups["registries"], str(packages.get("url", "")).rstrip("/"), key)
 
 
-def build_from_upstream(home: Home, pins: Pins, arch: str, sources: Sources, console: Console) -> Bundle:
-    """A complete bundle in the catalogue. What was fetched is kept by its checksum for the next try."""
+def check_url(path: Path, where: str, url: object) -> None:
+    if not isinstance(url, str) or not url.startswith(("https://", "http://127.", "http://localhost")):
+        raise LabError(f"{path}: {where}: must be a URL with https:// (http:// only on this computer); got {url!r}")
+
+
+def build_from_upstream(
+    home: Home, pins: Pins, arch: str, sources: Sources, console: Console, *, packages: bool = False
+) -> Bundle:
+    """A complete bundle in the catalogue, with Kubernetes' programs from its ``packages`` or its releases. What was
+    fetched is kept by its checksum for the next try."""
     started = time.monotonic()
-    versions = {**pins.components, **pins.only_upstream}
     with bundle_builder(home) as work:
-        downloads = Downloads(home.data / "cache" / "upstream", open_session())
         out = work / "bundle"
         for directory in ("bin", "cni", "images", "manifests"):
             (out / directory).mkdir(parents=True)
-        parts = Parts()
-        for release in RELEASED:
-            version = versions[release.component]
-            url = _url(sources, release.url, version, arch)
-            file = downloads.fetch(url, _published_checksum(downloads, sources, release, url, version))
-            console.print(f"[green]✓[/] {url.rpartition('/')[2]} of {release.component} {version}", soft_wrap=True)
-            for member, install in release.programs:
-                name = PurePosixPath(install).name
-                path = f"{'cni' if install.startswith(CNI) else 'bin'}/{name}"
-                _take(file, member.format(version=version, arch=arch), out / path, url)
-                parts.files.append(
-                    {
-                        "path": path,
-                        "component": release.component,
-                        "mode": "0755",
-                        "install": install,
-                        "on": list(release.on),
-                    }
-                )
-        for image in IMAGES:
-            reference = reference_of(image, pins.components)
-            path = f"images/{image.name}.tar"
-            base = sources.registries[parse_reference(reference).host]
-            digest = fetch_image(downloads, base, reference, arch, out / path)
-            console.print(f"[green]✓[/] {reference} {digest[:19]}…", soft_wrap=True)
-            parts.images.append(
-                {
-                    "path": path,
-                    "component": image.component,
-                    "reference": reference,
-                    "digest": digest,
-                    "on": list(image.on),
-                }
-            )
-        for manifest in MANIFESTS:
-            url = _url(sources, MANIFEST_URLS[manifest.name], versions[manifest.component], arch)
-            file = downloads.fetch(url, pins.checksums[manifest.name])
-            add_manifest(parts, manifest, file, pins, out)
-        bundle = assemble(home, out, pins, arch, "upstream", parts, {})
+        downloads = Downloads(home.data / "cache" / "upstream", open_session())
+        taking = _Taking(downloads, sources, pins, arch, out, Parts(), console)
+        packaged = set(PACKAGED.values()) if packages else set()
+        if packages:
+            taking.take_packages()
+        taking.take_releases([release for release in RELEASED if release.component not in packaged])
+        taking.take_images()
+        taking.take_manifests()
+        bundle = assemble(home, out, pins, arch, "packages" if packages else "upstream", taking.parts, {})
     console.print(
         f"[green]✓[/] bundle {bundle.version}: {len(bundle.files)} programs, {len(bundle.images)} images, "
         f"{bundle.size >> 20} MiB  {time.monotonic() - started:.0f} s"
     )
     return bundle
+
+
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """One bundle while it is fetched into ``out``."""
+
+    downloads: Downloads
+    sources: Sources
+    pins: Pins
+    arch: str
+    out: Path
+    parts: Parts
+    console: Console
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        return {**self.pins.components, **self.pins.only_upstream}
+
+    def take_packages(self) -> None:
+        base = self.sources.packages.format(minor=self.pins.minor)
+        repository = open_repository(self.downloads, base, self.sources.packages_key)
+        for name, component in PACKAGED.items():
+            package = repository.find(name, self.versions[component], self.arch)
+            file = self.downloads.fetch(package.url, package.sha256)
+            program = "crictl" if component == "crictl" else name
+            extract(file, f"usr/bin/{program}", self.out / "bin" / program, package.url)
+            self._add_program(f"bin/{program}", component, f"{BIN}/{program}", NODES)
+            self._say(f"{name} {package.version}")
+
+    def take_releases(self, releases: Sequence[Release]) -> None:
+        for release in releases:
+            version = self.versions[release.component]
+            url = _url(self.sources, release.url, version, self.arch)
+            file = self.downloads.fetch(url, _published_checksum(self.downloads, self.sources, release, url, version))
+            self._say(f"{url.rpartition('/')[2]} of {release.component} {version}")
+            for member, install in release.programs:
+                path = f"{'cni' if install.startswith(CNI) else 'bin'}/{PurePosixPath(install).name}"
+                _take(file, member.format(version=version, arch=self.arch), self.out / path, url)
+                self._add_program(path, release.component, install, release.on)
+
+    def take_images(self) -> None:
+        for image in IMAGES:
+            reference = reference_of(image, self.pins.components)
+            path = f"images/{image.name}.tar"
+            base = self.sources.registries[parse_reference(reference).host]
+            digest = fetch_image(self.downloads, base, reference, self.arch, self.out / path)
+            self._say(f"{reference} {digest[:19]}…")
+            entry = {"path": path, "component": image.component, "reference": reference, "digest": digest}
+            self.parts.images.append({**entry, "on": list(image.on)})
+
+    def take_manifests(self) -> None:
+        for manifest in MANIFESTS:
+            url = _url(self.sources, MANIFEST_URLS[manifest.name], self.versions[manifest.component], self.arch)
+            file = self.downloads.fetch(url, self.pins.checksums[manifest.name])
+            add_manifest(self.parts, manifest, file, self.pins, self.out)
+
+    def _add_program(self, path: str, component: str, install: str, on: tuple[str, ...]) -> None:
+        entry = {"path": path, "component": component, "mode": "0755", "install": install, "on": list(on)}
+        self.parts.files.append(entry)
+
+    def _say(self, what: str) -> None:
+        self.console.print(f"[green]✓[/] {what}", soft_wrap=True)
 
 
 def _url(sources: Sources, template: str, version: str, arch: str) -> str:

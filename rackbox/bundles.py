@@ -19,16 +19,17 @@ from rackbox.show import write_json
 from rackbox.tools import find_user_home
 
 LIST_SCHEMA = 1
-SOURCES = ("go", "upstream")
+SOURCES = ("go", "upstream", "packages")
 
 
 def command(source: str, minor: str, sources: str) -> int:
     """Make a bundle for this computer's architecture."""
     if source not in SOURCES:
         raise LabError(f"--from: must be one of {', '.join(SOURCES)}; got {source}")
-    if sources and source != "upstream":
+    if sources and source == "go":
         raise LabError(
-            "--sources: is for --from upstream", "GOPROXY says where modules come from: see `go help environment`"
+            "--sources: is for --from upstream and --from packages",
+            "GOPROXY says where modules come from: see `go help environment`",
         )
     home, pins, console = find_user_home(), load_pins(minor), open_console(stderr=True)
     if source == "go":
@@ -38,9 +39,8 @@ def command(source: str, minor: str, sources: str) -> int:
     else:
         from rackbox.bundle_upstream import build_from_upstream, load_sources
 
-        bundle = build_from_upstream(
-            home, pins, machine_arch(), load_sources(Path(sources) if sources else None), console
-        )
+        where = load_sources(Path(sources) if sources else None)
+        bundle = build_from_upstream(home, pins, machine_arch(), where, console, packages=source == "packages")
     print(bundle.root)
     return EXIT_OK
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rackbox.box import Box
 from rackbox.credentials import ensure_credentials
+from rackbox.errors import LabError
 from rackbox.hooks import load_sources
 from rackbox.lab import LiveLab
 from rackbox.render import BOOT_SECONDS, VagrantTarget, render_lab
@@ -22,6 +23,8 @@ def render_files(lab: LiveLab, box: Box | None, directory: Path) -> dict[str, Re
         lab.provider.name, name, box_version=version, directory=directory, boot_timeout_s=round(BOOT_SECONDS * patience)
     )
     release = lab.choice.release if lab.choice else None
+    if lab.choice is not None and lab.choice.to_fetch:
+        raise LabError(f"lab {lab.topology.lab}: Kubernetes: {lab.choice.words}")
     shared = release.directory if release else None
     lines = {
         node.name: lab.provider.vagrant_settings(lab.topology, node, lab.paths, shared) for node in lab.topology.nodes

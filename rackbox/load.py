@@ -6,13 +6,14 @@ A module of its own, because ``config`` imports the types of ``topology`` and no
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from rackbox.config import Config, load_config
 from rackbox.planner import plan_topology
 from rackbox.release import Choice, choose_release
 from rackbox.state import LabState
-from rackbox.topology import Topology
+from rackbox.topology import Kubernetes, Topology
 
 
 def load_lab(path: Path) -> tuple[Config, Topology]:
@@ -37,7 +38,15 @@ def settle_kubernetes(
     if topology.kubernetes is None:
         return topology, None
     booted = state if state is not None and state.phase not in ("absent",) else None
-    choice = choose_release(topology.kubernetes, lab_file, bundles, booted.bundle if booted else "")
-    if choice.release is None:
+    bundle = booted.bundle if booted else ""
+    reachable = partial(_can_fetch, topology.kubernetes)
+    choice = choose_release(topology.kubernetes, lab_file, bundles, bundle, reachable)
+    if choice.source == "none":
         return plan_topology(config.without_kubernetes()), choice
     return topology, choice
+
+
+def _can_fetch(wished: Kubernetes) -> bool:
+    from rackbox.package_source import can_fetch  # HTTP and more, which few need
+
+    return can_fetch(wished)

@@ -7,7 +7,7 @@ computer. A lab that has been booted stays with the bundle it has, whatever else
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ MANIFEST = "manifest.json"
 KIND = "rackbox-kubernetes-bundle"
 SCHEMA = 1
 MAKE_ONE = "make one with `./lab bundle`, or name one by kubernetes.bundle"
-PACKAGES = "packages are not in this release"
+FETCH = "`./lab up` fetches them, and `./lab bundle --from packages` does before"
 
 WHERE = {"master": ("control-plane", "etcd"), "worker": ("worker",)}
 """What a role's machines need, by the words of a bundle's manifest."""
@@ -59,12 +59,14 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A bundle, as far as machines are made from it. ``kubernetes`` is the release (1.36.3), ``components`` are the
-    versions of all that is in it, ``programs`` the names in its ``bin/``, ``manifests`` those of its objects."""
+    """A bundle, as far as machines are made from it. ``kubernetes`` is the release (1.36.3), ``source`` where it came
+    from (go, upstream, packages), ``components`` are the versions of all that is in it, ``programs`` the names in its
+    ``bin/``, ``manifests`` those of its objects."""
 
     name: str
     directory: Path
     kubernetes: str
+    source: str
     components: Mapping[str, str]
     programs: frozenset[str]
     plugins: frozenset[str]
@@ -89,30 +91,40 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was chosen and why, in words for a person. ``release`` is None where the lab comes without Kubernetes."""
+    """What was chosen and why, in words for a person. ``release`` is None where the lab comes without Kubernetes
+    (``none``), and where the packages are still to be fetched."""
 
-    source: Literal["bundle", "none"]
+    source: Literal["bundle", "packages", "none"]
     reason: str
     release: Release | None = None
 
     @property
+    def to_fetch(self) -> bool:
+        return self.source == "packages" and self.release is None
+
+    @property
     def words(self) -> str:
         if self.release is None:
-            return f"none: {self.reason}"
+            return f"{self.source}: {self.reason}"
         return f"{self.release.kubernetes} from bundle {self.release.name}: {self.reason}"
 
 
-def choose_release(wished: Kubernetes, lab_file: Path, bundles: Path, booted: str = "") -> Choice:
+def choose_release(
+    wished: Kubernetes, lab_file: Path, bundles: Path, booted: str = "", reachable: Callable[[], bool] = lambda: False
+) -> Choice:
     """What ``wished`` comes to here. ``bundles`` is the catalogue; ``booted`` the directory of the bundle that the lab
-    is running already. Raises ``LabError`` where what was asked for cannot be had."""
+    is running already; ``reachable`` says whether packages can be fetched, and is asked only where that decides. Raises
+    ``LabError`` where what was asked for cannot be had."""
     if booted:
         return Choice("bundle", "the lab was booted with it", check_release(read_release(Path(booted)), wished))
     if wished.bundle:
         directory = (lab_file.parent / wished.bundle).resolve()
         return Choice("bundle", "kubernetes.bundle names it", check_release(read_release(directory), wished))
     if wished.source == "packages":
-        hint = "set kubernetes.source to bundle or auto"
-        raise LabError(f"kubernetes.source: packages: {PACKAGES}", hint)
+        found = find_release(bundles, wished.version, "packages")
+        if found is None:
+            return Choice("packages", f"source: packages, and they are not here yet; {FETCH}")
+        return Choice("packages", "source: packages, and this is what was fetched", check_release(found, wished))
     found = find_release(bundles, wished.version)
     if found is not None:
         why = "source: bundle" if wished.source == "bundle" else "source: auto takes a bundle if there is one"
@@ -120,15 +132,18 @@ def choose_release(wished: Kubernetes, lab_file: Path, bundles: Path, booted: st
     lacking = f"no bundle{f' of {wished.version}' if wished.version else ''} in {bundles}"
     if wished.source == "bundle":
         raise LabError(f"kubernetes.source: bundle: {lacking}", MAKE_ONE)
-    return Choice("none", f"{lacking}, and {PACKAGES}; {MAKE_ONE}")
+    if reachable():
+        return Choice("packages", f"source: auto, {lacking}, and packages can be reached; {FETCH}")
+    return Choice("none", f"{lacking}, and packages cannot be reached; {MAKE_ONE}")
 
 
-def find_release(bundles: Path, version: str) -> Release | None:
-    """The newest whole bundle of the catalogue, of that minor or release if one is given."""
+def find_release(bundles: Path, version: str, source: str = "") -> Release | None:
+    """The newest whole bundle of the catalogue, of that minor or release if one is given, from that source if one is
+    given."""
     found = []
     for manifest in sorted(bundles.glob(f"*/{MANIFEST}")):
         release = read_release(manifest.parent)
-        if _fits(release.kubernetes, version):
+        if _fits(release.kubernetes, version) and source in ("", release.source):
             numbers = tuple(int(part) for part in release.kubernetes.split("."))
             found.append((numbers, manifest.stat().st_mtime, release))
     return max(found, key=lambda item: item[:2])[2] if found else None
@@ -158,6 +173,7 @@ def _release(directory: Path, data: Mapping[str, Any]) -> Release:
         name=data["version"],
         directory=directory,
         kubernetes=data["kubernetes"],
+        source=data["from"],
         components=dict(data["components"]),
         programs=frozenset(
             item["path"].removeprefix("bin/") for item in data["files"] if item["path"].startswith("bin/")

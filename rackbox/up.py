@@ -58,6 +58,12 @@ def command(
     """`invoke up`: 0 healthy, 1 not, 3 could not run. ``machines`` are to be renewed whatever their box."""
     console = open_console(stderr=True)
     lab = open_lab(lab_file, provider, works)
+    if lab.choice is not None and lab.choice.to_fetch and lab.topology.kubernetes is not None:
+        from rackbox.package_source import fetch_packages
+
+        console.print(f"Kubernetes {lab.choice.words}", soft_wrap=True)
+        fetch_packages(lab.home, lab.topology.kubernetes, console)
+        lab = open_lab(lab_file, provider, works)
     box = find_version(lab.home, lab.topology.os, lab.provider.name, version).box if version else None
     for name in machines:
         lab.require_node(name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -47,6 +48,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _turn(item: pytest.Item) -> int:
     """The fast tiers first; consumer tests last, since they look into the box that the e2e tests build if need be."""
     return next((turn for turn, tier in ((2, "consumer"), (1, "e2e")) if item.get_closest_marker(tier)), 0)
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test looks for packages elsewhere: there is a source of none."""
+    monkeypatch.setenv("RACKBOX_SOURCES", str(Path(__file__).with_name("no_sources.yaml")))
 
 
 @pytest.fixture(autouse=True)

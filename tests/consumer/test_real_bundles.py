@@ -21,6 +21,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from rackbox import package_source
 from rackbox.bundle import Bundle, find_bundle, read_bundle
 from rackbox.bundle_build import stamps_of
 from rackbox.bundle_check import check_bundle
@@ -30,9 +31,13 @@ from rackbox.bundle_upstream import build_from_upstream, load_sources
 from rackbox.errors import LabError
 from rackbox.golang import build_programs, modules_of
 from rackbox.oci import Entry, ImageConfig, read_image, write_image, write_layer
+from rackbox.package_source import can_fetch, fetch_packages
 from rackbox.paths import PROJECT, Home, find_home
 from rackbox.registry import Downloads, fetch_image, open_session
+from rackbox.release import choose_release
+from tests.consumer.apt_stand_in import make_repository, signing
 from tests.consumer.stand_ins import ARCH, publish, registry, serving
+from tests.rendering import shipped
 
 pytestmark = pytest.mark.kubernetes  # Go compiles for minutes
 
@@ -237,6 +242,36 @@ def test_a_bundle_from_upstream(upstream: tuple[Path, Path, Path], pins: Pins, t
     kubeadm = next(file for file in bundle.files if file.path == "bin/kubeadm")
     assert (bundle.root / kubeadm.path).read_text().endswith("1.36.3")
     assert [path.name for path in home.bundles.iterdir() if not path.name.startswith(".lock")] == [bundle.version]
+
+
+def test_a_bundle_with_kubernetes_from_its_packages(
+    upstream: tuple[Path, Path, Path], pins: Pins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `up` has it where a lab asks for packages: fetched once, and found from then on."""
+    _, _, sources = upstream
+    with signing(tmp_path / "gnupg", "repository") as signer:
+        make_repository(tmp_path / "deb/v1.36", pins, signer)
+    home = Home(tmp_path / "home", tmp_path / "run")
+    wished = shipped("kubernetes").kubernetes
+    assert wished is not None
+    wished = dataclasses.replace(wished, source="packages")
+    with serving(tmp_path / "deb") as url:
+        document = yaml.safe_load(sources.read_text())
+        document["packages"] = {"url": f"{url}/v{{minor}}", "key": signer.fingerprint}
+        sources.write_text(yaml.safe_dump(document))
+        monkeypatch.setenv("RACKBOX_SOURCES", str(sources))
+        monkeypatch.setattr(package_source, "load_pins", lambda _minor: pins)
+        assert can_fetch(wished)
+        assert choose_release(wished, tmp_path / "lab.yaml", home.bundles).to_fetch
+        fetch_packages(home, wished, Console(quiet=True))
+    choice = choose_release(wished, tmp_path / "lab.yaml", home.bundles)
+    assert choice.release is not None
+    assert choice.words.startswith(f"{pins.kubernetes} from bundle")
+    bundle = read_bundle(choice.release.directory)
+    check_bundle(bundle, arch=ARCH, stacked_etcd=True)
+    assert bundle.source == "packages"
+    assert (bundle.root / "bin/kubelet").read_text() == f"kubelet {pins.kubernetes}-1.2"
+    assert not can_fetch(wished), "nobody is there any more"
 
 
 def leftovers(home: Home) -> list[str]:

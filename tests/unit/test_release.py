@@ -66,10 +66,27 @@ def test_a_bundle_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
         chosen(tmp_path, bundle=str(tmp_path))
 
 
-def test_packages_are_refused_and_not_replaced(tmp_path: Path) -> None:
-    make_bundle(tmp_path / "one")
-    with pytest.raises(LabError, match="packages are not in this release"):
-        chosen(tmp_path, source="packages")
+def test_packages_are_packages_and_nothing_else(tmp_path: Path) -> None:
+    """A bundle that was built does not pass for them; until they are fetched, it is said who will."""
+    make_bundle(tmp_path / "built")
+    choice = chosen(tmp_path, source="packages")
+    assert (choice.source, choice.release, choice.to_fetch) == ("packages", None, True)
+    assert "`./lab up` fetches them" in choice.words
+    make_bundle(tmp_path / "fetched", **{"from": "packages"})
+    choice = chosen(tmp_path, source="packages")
+    assert choice.release is not None
+    assert choice.release.directory.name == "fetched"
+    assert not choice.to_fetch
+
+
+def test_auto_without_a_bundle_takes_packages_that_can_be_reached(tmp_path: Path) -> None:
+    kubernetes = wished()
+    choice = choose_release(kubernetes, LAB, tmp_path, reachable=lambda: True)
+    assert choice.to_fetch
+    assert "packages can be reached" in choice.words
+    make_bundle(tmp_path / "built")
+    choice = choose_release(kubernetes, LAB, tmp_path, reachable=lambda: pytest.fail("nobody need ask"))
+    assert choice.release is not None
 
 
 def test_a_booted_lab_stays_with_its_bundle(tmp_path: Path) -> None:
