@@ -17,9 +17,10 @@ volume_field() {
 
 # A client writes only where a majority of copies is. It gives up a server whose kernel has not acknowledged what was
 # sent to it for 3 s (TCP_USER_TIMEOUT, tcp(7)), and one that lives but does not answer after 5 to 10 s: Gluster's ping
-# (default 42 s) goes out every ping-timeout and is waited for as long.
+# (default 42 s) goes out every ping-timeout and is waited for as long. A server that comes back is healed at once; what
+# could not be healed then is tried again every heal-timeout (default 600 s).
 options=(client.tcp-user-timeout 3 network.ping-timeout 5 cluster.quorum-type auto cluster.server-quorum-type none
-  performance.client-io-threads on)
+  performance.client-io-threads on cluster.heal-timeout 10)
 
 create_volume() {
   # "force": the brick may be a plain directory of the root file system, as it is in a system container.
@@ -28,7 +29,7 @@ create_volume() {
 }
 
 set_options() {
-  [[ $(volume_field client.tcp-user-timeout) == 3 ]] ||
+  [[ $(volume_field cluster.heal-timeout) == 10 ]] ||
     gluster --mode=script volume set "$RACKBOX_GLUSTER_VOLUME" "${options[@]}"
 }
 

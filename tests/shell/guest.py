@@ -71,7 +71,7 @@ case $* in
   *peer\\ probe*) echo "${!#}" >>"$STATE/pool" ;;
   *volume\\ info*) cat "$STATE/volume" ;;
   *volume\\ create*) echo 'Status: Created' >"$STATE/volume" ;;
-  *volume\\ set*) echo 'client.tcp-user-timeout: 3' >>"$STATE/volume" ;;
+  *volume\\ set*) echo 'cluster.heal-timeout: 10' >>"$STATE/volume" ;;
   *volume\\ start*) sed -i s/Created/Started/ "$STATE/volume" ;;
 esac
 """,
