@@ -157,22 +157,120 @@ def test_nft_lets_vrrp_in_from_the_other_balancer_only(machine: str, inside: Ins
 
 
 def simulate(steps: list[str]) -> str:
-    """Play ``steps`` (crm_simulate's options) one after the other, printing where everything is after each."""
+    """Play ``steps`` one after the other: crm_simulate's options, with a command of Pacemaker's and a semicolon before
+    them that changes the configuration first. What is done, and where everything is then, is printed for each."""
     lines = ["cp /etc/rackbox/cib.xml /run/0.xml"]
     for number, step in enumerate(["--quorum true --node-up lb1 --node-up lb2", *steps]):
+        command, _, options = step.rpartition(";")
         lines.append(f"echo '--- {step}'")
-        lines.append(f"crm_simulate -x /run/{number}.xml {step} --simulate --save-output /run/{number + 1}.xml 2>&1")
+        if command:
+            lines.append(f"CIB_file=/run/{number}.xml {command}")
+        lines.append(f"crm_simulate -x /run/{number}.xml {options} --simulate --save-output /run/{number + 1}.xml 2>&1")
     return "\n".join(lines)
 
 
-def test_pacemaker_moves_the_address_away_from_a_failed_haproxy(inside: Inside) -> None:
-    out = check(inside("default/lb1", simulate(["--op-inject haproxy_monitor_500@lb1=1"])))
-    start, failed = out.split("--- ")[1:]
+MOVE = "crm_resource --resource floating-ip --move --node lb2;"
+STANDBY = "crm_standby --node lb1 --update on;"
+
+
+@pytest.mark.parametrize("step", [MOVE, STANDBY, "--op-inject haproxy_monitor_500@lb1=1"])
+def test_pacemaker_hands_the_address_over_from_one_to_the_other(step: str, inside: Inside) -> None:
+    out = check(inside("default/lb1", simulate([step])))
+    start, moved = out.split("--- ")[1:]
     assert "floating-ip\t(ocf:rackbox:floating-ip):\t Started lb1" in start
     assert "Started: [ lb1 lb2 ]" in start
-    assert "Move       floating-ip   ( lb1 -> lb2 )" in failed
-    # Taking over waits for the address to be given up, not for the broken HAProxy's stop.
-    assert failed.index("floating-ip     start on lb2") < failed.index("haproxy         stop on lb1")
+    assert "Migrate    floating-ip" in moved
+    actions = [f"floating-ip     {action}" for action in ("migrate_to on lb1", "migrate_from on lb2", "stop on lb1")]
+    if step != MOVE:
+        actions.append("haproxy         stop on lb1")  # it serves as long as the address is there
+    places = [moved.index(action) for action in actions]
+    assert places == sorted(places)
+    assert "floating-ip\t(ocf:rackbox:floating-ip):\t Started lb2" in moved.split("Revised Cluster Status")[1]
+
+
+@pytest.mark.parametrize("failure", ["migrate_to_0@lb1", "migrate_from_0@lb2"])
+def test_pacemaker_stops_both_where_a_handover_has_failed(failure: str, inside: Inside) -> None:
+    """Nobody knows then who has the address; and a listener that waits still must not delete it later."""
+    out = check(inside("default/lb1", simulate([f"{MOVE} --op-fail floating-ip_{failure}=1", ""])))
+    recovery = out.split("--- ")[3]
+    started = recovery.index("floating-ip     start on lb2")
+    assert recovery.index("floating-ip     stop on lb1") < started
+    assert recovery.index("floating-ip     stop on lb2") < started
+
+
+# Two balancers, each a namespace with an end of one wire. The agents are the real ones and talk by real ARP. ``on``
+# prints an action's exit code, and who has the address then.
+HANDOVER = """
+export OCF_RESKEY_ip=192.168.4.20 OCF_RESKEY_cidr_netmask=24 OCF_RESKEY_nic=dmz
+for name in lb1 lb2; do
+  ip netns add $name
+  mkdir -p /$name/run/resource-agents /$name/usr/local/lib
+  ln -s /usr/local/lib/rackbox /$name/usr/local/lib/rackbox
+done
+ip link add dmz netns lb1 type veth peer name dmz netns lb2
+ip -n lb1 address add 192.168.4.21/24 dev dmz
+ip -n lb2 address add 192.168.4.22/24 dev dmz
+for name in lb1 lb2; do ip -n $name link set dmz up; done
+within() { nsenter --net=/run/netns/$1 "${@:2}"; }
+on() {
+  local code=0 name holders=
+  RACKBOX_ROOT=/$1 within $1 /usr/lib/ocf/resource.d/rackbox/floating-ip $2 || code=$?
+  for name in lb1 lb2; do
+    if [ -n "$(ip -n $name -4 address show to 192.168.4.20/32)" ]; then holders+=" $name"; fi
+  done
+  echo "$1 $2 $code:$holders"
+}
+"""
+
+
+def test_balancers_hand_the_address_over_and_back(inside: Inside) -> None:
+    script = f"""{HANDOVER}
+    on lb1 start
+    for round in 1 2 3; do
+      on lb1 migrate_to; on lb2 migrate_from; on lb1 stop
+      on lb2 migrate_to; on lb1 migrate_from; on lb2 stop
+    done
+    """
+    one = ["lb1 migrate_to 0: lb1", "lb2 migrate_from 0: lb2", "lb1 stop 0: lb2"]
+    two = ["lb2 migrate_to 0: lb2", "lb1 migrate_from 0: lb1", "lb2 stop 0: lb1"]
+    assert check(inside("default/lb1", script)).splitlines() == ["lb1 start 0: lb1", *(3 * [*one, *two])]
+
+
+def test_a_balancer_takes_nothing_that_it_is_not_given(inside: Inside) -> None:
+    """Nobody waits for it, the one that waited has started again, or nobody has the address."""
+    script = f"""{HANDOVER}
+    on lb1 start
+    on lb2 migrate_from
+    on lb1 migrate_to; on lb1 start; on lb2 migrate_from
+    on lb1 migrate_to; on lb1 stop; on lb2 migrate_from
+    """
+    done = inside("default/lb1", script)
+    assert check(done).splitlines() == [
+        "lb1 start 0: lb1",
+        "lb2 migrate_from 1: lb1",
+        "lb1 migrate_to 0: lb1",
+        "lb1 start 0: lb1",
+        "lb2 migrate_from 1: lb1",
+        "lb1 migrate_to 0: lb1",
+        "lb1 stop 0:",
+        "lb2 migrate_from 1:",
+    ]
+    assert done.stderr.count("did not let go of the address") == 2
+    assert done.stderr.count("nobody has the address") == 1
+
+
+def test_a_balancer_that_waits_gives_the_address_to_no_passer_by(inside: Inside) -> None:
+    """Neither an announcement to all nor anybody's probe is a claim."""
+    script = f"""{HANDOVER}
+    on lb1 start
+    on lb1 migrate_to
+    within lb2 /usr/libexec/heartbeat/send_arp -i 10 -r 3 -p /run/pid dmz 192.168.4.20 auto not_used not_used
+    within lb2 arping -q -D -c 2 -w 1 -I dmz 192.168.4.20 || true
+    on lb1 monitor
+    on lb2 migrate_from
+    """
+    out = check(inside("default/lb1", script)).splitlines()
+    assert out == ["lb1 start 0: lb1", "lb1 migrate_to 0: lb1", "lb1 monitor 0: lb1", "lb2 migrate_from 0: lb2"]
 
 
 def test_pacemaker_leaves_the_address_alone_when_the_other_fails_or_returns(inside: Inside) -> None:

@@ -47,6 +47,12 @@ def test_a_run_with_everything_has_every_figure() -> None:
     assert all(f.resolution is None or f.resolution >= 0 for f in run.figures)
 
 
+@pytest.mark.parametrize(("overlap", "counted"), [(0.003, 0), (0.012, 12)])
+def test_watchers_whose_turns_came_the_wrong_way_round_prove_no_double_holder(overlap: float, counted: float) -> None:
+    run = judged(full_story(0.4, split=overlap))
+    assert run.figure("double_holder_ms") == pytest.approx(counted, abs=0.01)
+
+
 def test_a_run_from_before_there_were_watchers_and_logs() -> None:
     """Its verdict is what it was; it has the figures that probes alone can give."""
     run = judge_old(old_story())
