@@ -202,7 +202,7 @@ def _holders(history: History, holding: Holding | None, arp: Answers | None, inj
     """Counted from the injection to the run's end: healing, too, is a time in which two may hold it."""
     watched, answered = Figure("double_holder_ms", None, detail="no watchers"), None
     if holding:
-        # Of two watchers, either may have its turn on the CPU first: an address handed over at once is no double holder.
+        # Of two watchers, either may have its turn first: an address handed over at once is no double holder.
         spans = [span for span in holding.double(injected) if span.seconds * 1000 > WATCH_RESOLUTION_MS]
         watched = Figure("double_holder_ms", sum(span.seconds for span in spans) * 1000, WATCH_RESOLUTION_MS)
     if arp:
