@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rackbox.limits import NEEDED
@@ -21,12 +21,18 @@ def host_traces() -> Traces:
         "namespaces": _listing(Path("/run/netns")),
         "links": frozenset(link["ifname"] for link in links),
         "mounts": frozenset(fields[4] for fields in mounts),
-        "cgroups": frozenset(str(path) for path in Path("/sys/fs/cgroup").glob("**/*rackbox*") if path.is_dir()),
+        "cgroups": frozenset(_cgroups()),
         "runtime": _listing(Path("/run/rackbox")),
         "processes": frozenset(_lab_processes()),
         "limits": frozenset(f"{name}={Path('/proc/sys', name).read_text().strip()}" for name in NEEDED),
         "forwarding": frozenset({Path("/proc/sys/net/ipv4/ip_forward").read_text().strip()}),
     }
+
+
+def _cgroups() -> Iterator[str]:
+    """As os.walk has it, which passes over what goes away meanwhile: other labs may be about."""
+    for directory, names, _ in os.walk("/sys/fs/cgroup"):
+        yield from (os.path.join(directory, name) for name in names if "rackbox" in name)
 
 
 def left_behind(before: Traces, name: str) -> dict[str, list[str]]:
