@@ -251,12 +251,14 @@ def _cut(topology: Topology, node: Node) -> str:
     The links first: the kernel that survives a container would say goodbye (FIN, RST) for its processes. Then
     ``cgroup.kill`` (Linux 5.14): when it returns, every process of the machine has been sent SIGKILL, frozen ones and
     those just born, too, and does nothing from then on but end. That takes up to a tenth of a second in which nobody
-    need wait. Where it is not to be had, its first process is killed, which ends after all others
-    (pid_namespaces(7)), and waited for.
+    need wait; a group that is gone has no process left. Where it is not to be had, its first process is killed, which
+    ends after all others (pid_namespaces(7)), and waited for.
     """
     return f"""\
 {cut_links_script(node)}
-if ! {{ echo 1 >/sys/fs/cgroup/{_cgroup(topology)}/{node.name}/lxc.payload.{node.name}/cgroup.kill; }} 2>/dev/null; then
+lab=/sys/fs/cgroup/{_cgroup(topology)}
+machine=$lab/{node.name}/lxc.payload.{node.name}
+if ! {{ echo 1 >$machine/cgroup.kill; }} 2>/dev/null && [[ -d $machine || ! -e $lab/cgroup.kill ]]; then
     init=$(lxc-info --name {node.name} --pid --no-humanize || true)
     if [[ $init =~ ^[1-9][0-9]*$ ]] && kill -KILL "$init" 2>/dev/null; then
         for left in {{1000..0}}; do
