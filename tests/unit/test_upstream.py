@@ -10,7 +10,7 @@ import yaml
 
 from rackbox.bundle_pins import load_pins
 from rackbox.bundle_recipe import IMAGES, MANIFESTS, reference_of
-from rackbox.bundle_upstream import MANIFEST_URLS, RELEASED, asset_checksum, load_sources
+from rackbox.bundle_upstream import MANIFEST_URLS, OTHER_SOURCES, RELEASED, asset_checksum, load_sources
 from rackbox.errors import LabError
 from rackbox.registry import Reference, _choose, find_checksum, parse_reference
 
@@ -73,13 +73,15 @@ def test_the_image_for_this_architecture_is_chosen() -> None:
         _choose(None, "amd64", "h/n:t")
 
 
-def test_the_default_sources_are_complete_and_encrypted() -> None:
+def test_the_default_sources_are_complete_and_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(OTHER_SOURCES)
     sources = load_sources()
     for image in IMAGES:
         assert parse_reference(reference_of(image, load_pins().components)).host in sources.registries
     urls = [release.url for release in RELEASED] + [MANIFEST_URLS[manifest.name] for manifest in MANIFESTS]
     assert {url.partition("/")[0] for url in urls} <= set(sources.releases)
-    assert all(url.startswith("https://") for url in (*sources.releases.values(), *sources.registries.values()))
+    urls = [*sources.releases.values(), *sources.registries.values(), sources.packages]
+    assert all(url.startswith("https://") for url in urls)
 
 
 @pytest.mark.parametrize(
