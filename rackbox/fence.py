@@ -92,8 +92,10 @@ class FenceServer:
             if action == "on":
                 await self._power_on(name)
                 return "on"
+            # Whoever has pulled the plug and puts it in again starts the machine, too, and may do so at any moment.
+            comes_back = action == "reboot" and not is_unplugged(lab.paths, name)
             await asyncio.to_thread(lab.provider.cut_power, lab.topology, node)
-        task = asyncio.create_task(self._settle(name, comes_back=action == "reboot"))
+        task = asyncio.create_task(self._settle(name, comes_back=comes_back))
         self._later.add(task)
         task.add_done_callback(self._later.discard)
         return "off"

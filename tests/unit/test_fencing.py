@@ -143,6 +143,17 @@ def test_a_pulled_plug_stays_pulled(switch: Switch) -> None:
     assert not is_unplugged(switch.paths, "lb2")
 
 
+def test_who_puts_the_plug_in_again_starts_the_machine_alone(switch: Switch) -> None:
+    """Else a machine that `up` is about to start would start before its seed is there."""
+    mark = switch.paths.runtime / "unplugged" / "lb2"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    assert switch.ask("POST", "lb2/reboot").text == "off\n"
+    plug_in(switch.paths, "lb2")
+    time.sleep(0.6)
+    assert switch.provider.acts == ["cut lb2", "off lb2"]
+
+
 def test_only_balancers_and_only_about_balancers(switch: Switch) -> None:
     assert switch.ask("POST", "lb2/off", who="master1").status_code == 403
     assert switch.ask("POST", "master1/off").status_code == 404
