@@ -26,6 +26,7 @@ from rackbox.bundle_build import Parts, add_manifest, assemble, bundle_builder
 from rackbox.bundle_pins import DATA, Pins
 from rackbox.bundle_recipe import BIN, CNI, COMPONENTS, ETCD, IMAGES, MANIFESTS, NODES, reference_of
 from rackbox.errors import LabError
+from rackbox.oci import take_file
 from rackbox.paths import Home
 from rackbox.registry import Downloads, fetch_image, find_checksum, get_text, open_session, parse_reference
 from rackbox.yamlfile import load_yaml
@@ -121,6 +122,15 @@ PACKAGED = {
     "cri-tools": "crictl",
 }
 """Packages of the Kubernetes project, and the component that each holds: /usr/bin/<program>."""
+IN_IMAGES = {
+    image.name: program
+    for image in IMAGES
+    for component in COMPONENTS
+    for program in component.programs
+    if component.name == image.component and program.name == image.program and program.install
+    if component.name not in {release.component for release in RELEASED}
+}
+"""Programs for machines that their project publishes in an image, by the image's name: flannel's CNI plugin."""
 MANIFEST_URLS = {
     "flannel.yaml": _github("flannel-io/flannel", "kube-flannel.yml"),
     "metallb.yaml": "github_raw/metallb/metallb/v{version}/config/manifests/metallb-native.yaml",
@@ -228,6 +238,11 @@ class _Taking:
             self._say(f"{reference} {digest[:19]}…")
             entry = {"path": path, "component": image.component, "reference": reference, "digest": digest}
             self.parts.images.append({**entry, "on": list(image.on)})
+            program = IN_IMAGES.get(image.name)
+            if program is not None:
+                take_file(self.out / path, image.inside, self.out / program.path)
+                (self.out / program.path).chmod(0o755)
+                self._add_program(program.path, image.component, program.install, program.on)
 
     def take_manifests(self) -> None:
         for manifest in MANIFESTS:

@@ -2,7 +2,7 @@
 
 One archive is both an OCI image layout (image-spec 1.1, image-layout.md) and what `docker save` writes, so that
 ``ctr images import`` and ``docker load`` take it. The same content gives the same bytes: names are sorted, times fixed,
-layers not compressed. Entry points: ``write_layer``, ``write_image``, ``read_image``.
+layers not compressed. Entry points: ``write_layer``, ``write_image``, ``read_image``, ``take_file``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -184,6 +185,26 @@ def read_image(path: Path) -> ReadImage:
     except (OSError, tarfile.TarError, ValueError, KeyError, IndexError, TypeError) as error:
         what = f"{type(error).__name__}: {error}" if isinstance(error, KeyError | IndexError | TypeError) else error
         raise LabError(f"{path}: not an image archive that can be used: {what}") from error
+
+
+def take_file(image: Path, inside: str, target: Path) -> None:
+    """Copy a file out of an archive's image: the one that a runtime would see, of the topmost layer that has it."""
+    name = inside.lstrip("/")
+    try:
+        with tarfile.open(image) as archive:
+            index = _read_json(archive, "index.json")
+            manifest = _read_json(archive, _blob_path(index["manifests"][0]["digest"]))
+            for described in reversed(manifest["layers"]):
+                with tarfile.open(fileobj=archive.extractfile(_blob_path(described["digest"]))) as layer:
+                    found = [item for item in layer if item.isfile() and item.name.removeprefix("./") == name]
+                    content = layer.extractfile(found[-1]) if found else None
+                    if content is not None:
+                        with content, target.open("wb") as stream:
+                            shutil.copyfileobj(content, stream)
+                        return
+    except (OSError, tarfile.TarError, KeyError, IndexError, TypeError) as error:
+        raise LabError(f"{image.name}: {inside} cannot be taken out: {type(error).__name__}: {error}") from error
+    raise LabError(f"{image.name}: must have {inside} in a layer")
 
 
 def layer_from_tree(target: Path, tree: Path, entries: Sequence[Entry], epoch: int, leave_out: Sequence[str]) -> Blob:

@@ -13,6 +13,7 @@ a container's systemd accepts (see ``cgroups``), the provider's own directories 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shlex
 import signal
@@ -125,16 +126,28 @@ def _run_on_the_right_cpu(argv: Sequence[str]) -> None:
 
 
 def add_bridge(place: Place, name: str, address: str | None) -> None:
-    """A bridge inside the place, with the place's own address on it if it has one (``192.168.4.1/24``)."""
+    """A bridge inside the place, with the place's own address on it if it has one (``192.168.4.1/24``).
+
+    Its MAC address is set, or else it would be the lowest of its ports' and change as machines come and go: who knew
+    the place by the old one, like a balancer that calls the power switch, talks to nobody until ARP has been asked
+    again, a second or more.
+    """
+    mac = stable_mac(f"{place.netns}/{name}")
     commands = [
         # No forward delay and no multicast snooping: a port that comes up must pass traffic at once.
-        f"[ -e /sys/class/net/{name} ] || ip link add name {name} type bridge forward_delay 0 mcast_snooping 0",
+        f"[ -e /sys/class/net/{name} ] ||"
+        f" ip link add name {name} address {mac} type bridge forward_delay 0 mcast_snooping 0",
         f"sysctl -qw net.ipv6.conf.{name}.disable_ipv6=1",
         f"ip link set dev {name} up",
     ]
     if address:
         commands.append(f"ip address replace {address} dev {name}")
     run(enter_argv(place, ["bash", "-euc", "\n".join(commands)]), timeout=10)
+
+
+def stable_mac(name: str) -> str:
+    """A locally administered unicast address (IEEE 802: bit 1 of the first octet), the same for the same name."""
+    return "02:" + ":".join(f"{byte:02x}" for byte in hashlib.sha256(name.encode()).digest()[:5])
 
 
 def add_route(place: Place, network: str, via: str) -> None:

@@ -241,6 +241,9 @@ def test_a_bundle_from_upstream(upstream: tuple[Path, Path, Path], pins: Pins, t
     assert "crictl" in bundle.components
     kubeadm = next(file for file in bundle.files if file.path == "bin/kubeadm")
     assert (bundle.root / kubeadm.path).read_text().endswith("1.36.3")
+    flannel = bundle.root / "cni/flannel"  # out of an image, by its digest
+    assert flannel.read_text() == "ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel1"
+    assert flannel.stat().st_mode & 0o777 == 0o755
     assert [path.name for path in home.bundles.iterdir() if not path.name.startswith(".lock")] == [bundle.version]
 
 
@@ -315,10 +318,13 @@ def test_an_image_that_was_tampered_with_is_refused(
 ) -> None:
     """A layer changed behind the registry's back: it serves it, and its digest tells."""
     _, images, sources = upstream
-    for file in images.glob("images/docker/registry/v2/blobs/sha256/*/*/data"):
-        content = file.read_bytes()
-        if b"coredns:v1.14.2" in content and not content.startswith(b"{"):
-            file.write_bytes(content.replace(b"coredns:v1.14.2", b"coredns:v6.6.6x"))
+    for link in images.glob("images/docker/registry/v2/repositories/coredns/coredns/_layers/sha256/*/link"):
+        blob = link.read_text().strip().partition(":")[2]
+        (file,) = images.glob(f"images/docker/registry/v2/blobs/sha256/*/{blob}/data")
+        content = bytearray(file.read_bytes())
+        if not content.startswith(b"{"):
+            content[-1] ^= 1
+            file.write_bytes(content)
     home = Home(tmp_path / "home", tmp_path / "run")
     with pytest.raises(LabError, match=r"/v2/coredns/coredns/blobs/sha256:[0-9a-f]{64}: SHA-256 must be"):
         fetch(home, pins, sources)

@@ -32,6 +32,22 @@ def test_a_worker_learns_outside_names_from_the_gateway(lab: LabUnderTest, outsi
     assert unknown.returncode == 2
 
 
+NEWCOMER = """
+address() {{ ip -json link show {bridge} | jq -r '.[].address'; }}
+trap 'ip link delete newcomer' EXIT
+before=$(address)
+ip link add newcomer address 00:00:00:00:00:01 type dummy
+ip link set newcomer master {bridge} up
+[ "$(address)" = "$before" ]"""
+
+
+@pytest.mark.timeout(60, func_only=True)
+def test_the_places_own_address_stays_when_machines_come_and_go(lab: LabUnderTest) -> None:
+    """Else a bridge has its lowest port's: with that machine off, nobody finds the client or the power switch."""
+    for network in lab.live.topology.networks:
+        lab.client(["bash", "-euc", NEWCOMER.format(bridge=network.name)])
+
+
 @pytest.mark.timeout(60, func_only=True)
 def test_without_the_gateways_forwarding_there_is_no_outside(lab: LabUnderTest, outside: Outside) -> None:
     cut = 'nft insert rule inet rackbox forward oifname "wan" drop'
