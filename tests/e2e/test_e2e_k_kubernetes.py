@@ -172,6 +172,43 @@ def test_the_api_answers_while_a_master_is_powered_off(cluster: LabUnderTest) ->
     assert {f"probe-{number}" for number in range(count)} <= kept
 
 
+@pytest.mark.parametrize("scenario", ["api-master-powered-off", "api-server-hung", "controller-manager-killed"])
+def test_a_scenario_of_the_cluster_holds(cluster: LabUnderTest, scenario: str) -> None:
+    """Judged as any other: writes through the floating IP read back, a watch that misses nothing, within budget."""
+    report = json.loads(cluster.cli("failover-test", "--scenario", scenario, "--json", code=None, timeout=400).stdout)
+    (result,) = report["scenarios"]
+    (run,) = result["runs"]
+    assert run["verdict"] == "held", run["reasons"]
+    assert (run["writes"]["lost"], run["writes"]["twice"]) == ([], [])
+
+
+def test_a_worker_comes_and_goes(cluster: LabUnderTest) -> None:
+    """A new one joins by itself; one that is taken out is drained, and the cluster forgets it."""
+
+    def count(number: int) -> None:
+        cluster.edit(lambda config: config["nodes"].update(worker={"count": number}))
+        cluster.up(timeout=BUILD_SECONDS)
+
+    count(3)
+    nodes = {node["metadata"]["name"]: node for node in read(cluster, "nodes")["items"]}
+    assert is_ready(nodes["worker3"])
+    count(2)
+    assert sorted(node["metadata"]["name"] for node in read(cluster, "nodes")["items"]) == cluster.names(
+        "master", "worker"
+    )
+    assert cluster.status()["verdict"] == "healthy"
+
+
+def test_another_number_of_masters_is_refused(cluster: LabUnderTest) -> None:
+    original = cluster.file.read_text()
+    cluster.edit(lambda config: config["nodes"].update(master={"count": 5}))
+    try:
+        refused = cluster.up(code=3)
+    finally:
+        cluster.file.write_text(original)
+    assert "nodes.master: must stay 3" in refused.stderr
+
+
 def test_a_power_cut_of_everything(cluster: LabUnderTest, demo: dict[str, str]) -> None:
     cluster.power_off(cluster.names())
     cluster.up(timeout=600)
