@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.etcd_double import make_credentials
 
-MAPS = "/api/v1/namespaces/default/configmaps"
+SPACES = "/api/v1/namespaces"
 
 
 class ApiDouble:
@@ -32,7 +32,7 @@ class ApiDouble:
         self.port = 0
         self._revision = 1000
         self._past: list[dict[str, Any]] = []
-        self._watchers: list[tuple[asyncio.StreamWriter, str]] = []
+        self._watchers: list[asyncio.StreamWriter] = []
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -49,7 +49,7 @@ class ApiDouble:
 
     def cut_streams(self) -> None:
         def cut() -> None:
-            for writer, _ in self._watchers:
+            for writer in self._watchers:
                 writer.transport.abort()
             self._watchers.clear()
 
@@ -80,7 +80,7 @@ class ApiDouble:
                 await self._watch(query, reader, writer)
                 return
             for _ in range(2 if self.repeat and method == "POST" else 1):
-                status, answer = self._answer(method, urlsplit(target).path, query, json.loads(body or b"{}"))
+                status, answer = self._answer(method, urlsplit(target).path, json.loads(body or b"{}"))
             self.repeat = self.repeat and method != "POST"
             data = json.dumps(answer).encode()
             writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(data), data))
@@ -90,18 +90,17 @@ class ApiDouble:
         finally:
             writer.close()
 
-    def _answer(self, method: str, path: str, query: dict[str, str], message: dict[str, Any]) -> tuple[int, Any]:
-        if path == "/api/v1/namespaces/default":
+    def _answer(self, method: str, path: str, message: dict[str, Any]) -> tuple[int, Any]:
+        if path == SPACES and method == "POST":
+            return 201, {"kind": "Namespace", **message}
+        if path.count("/") == 4:
+            if method == "DELETE":
+                self.maps.clear()
             return 200, {"kind": "Namespace"}
-        assert path == MAPS, path
-        label = query.get("labelSelector", "=").split("=")[1]
-        chosen = [item for item in self.maps.values() if item["metadata"]["labels"]["rackbox-probe"] == label]
-        if method == "DELETE":
-            for item in chosen:
-                del self.maps[item["metadata"]["name"]]
-        if method in ("GET", "DELETE"):
+        assert path.endswith("/configmaps"), path
+        if method == "GET":
             meta = {"resourceVersion": str(self._revision)}
-            return 200, {"kind": "ConfigMapList", "metadata": meta, "items": chosen}
+            return 200, {"kind": "ConfigMapList", "metadata": meta, "items": list(self.maps.values())}
         name = message["metadata"]["name"]
         if name in self.maps:
             return 409, {"kind": "Status", "code": 409}
@@ -118,13 +117,12 @@ class ApiDouble:
         times = 0 if self.lose_event else 2 if self.repeat_event else 1
         self.lose_event = self.repeat_event = False
         self._past += [thing] * times
-        for writer, label in self._watchers:
-            if thing["metadata"]["labels"]["rackbox-probe"] == label:
-                for _ in range(times):
-                    _send(writer, {"type": "ADDED", "object": thing})
+        for writer in self._watchers:
+            for _ in range(times):
+                _send(writer, {"type": "ADDED", "object": thing})
 
     async def _watch(self, query: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        label, after = query["labelSelector"].split("=")[1], int(query["resourceVersion"])
+        after = int(query["resourceVersion"])
         self.watched_from.append(after)
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         if self.forget_past:
@@ -132,10 +130,9 @@ class ApiDouble:
             _send(writer, {"type": "ERROR", "object": {"code": 410, "message": "too old resource version"}})
             return
         for thing in self._past:
-            mine = thing["metadata"]["labels"]["rackbox-probe"] == label
-            if mine and int(thing["metadata"]["resourceVersion"]) > after:
+            if int(thing["metadata"]["resourceVersion"]) > after:
                 _send(writer, {"type": "ADDED", "object": thing})
-        self._watchers.append((writer, label))
+        self._watchers.append(writer)
         await reader.read()
 
 

@@ -3,14 +3,21 @@ again from the last ``resourceVersion`` that was seen, on whatever API server th
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncIterator
 
 from rackbox.probes.base import ProbeFailed, ProbeSettings
 from rackbox.probes.endpoints import ApiEndpoint
 from rackbox.probes.https import Connection, read_json
-from rackbox.probes.kubernetes_api import CONFIG_MAPS, LABEL, call, config_map, name_run, remove_run, revision_of
+from rackbox.probes.kubernetes_api import (
+    call,
+    config_map,
+    config_maps,
+    name_run,
+    open_run,
+    remove_run,
+    revision_of,
+)
 from rackbox.probes.watch import Watch
 
 
@@ -22,21 +29,25 @@ class ApiWatch(Watch[ApiEndpoint]):
     def __init__(self, settings: ProbeSettings, endpoint: ApiEndpoint) -> None:
         super().__init__(settings, endpoint)
         self._run = name_run(f"{settings.run_id}-ticks")
-        self._selector = f"labelSelector={LABEL}%3D{self._run}"
+        self._opened = False
 
     def key(self, seq: int) -> str:
-        return f"{self._run}-{seq:08d}"
+        return f"tick-{seq:08d}"
 
     async def put_tick(self, key: str) -> None:
-        message = json.loads(config_map(self._run, key, f"{time.time():.6f}"))
-        await call(self.endpoint, self.context, "POST", CONFIG_MAPS, message, good=("201",))
+        message = config_map(key, f"{time.time():.6f}")
+        await call(self.endpoint, self.context, "POST", config_maps(self._run), message, good=("201",))
 
     async def open_stream(self, connection: Connection) -> AsyncIterator[bytes]:
+        path = config_maps(self._run)
+        if not self._opened:
+            await open_run(self.endpoint, self.context, self._run)
+            self._opened = True
         if not self.next:
-            listed = await call(self.endpoint, self.context, "GET", f"{CONFIG_MAPS}?{self._selector}&limit=1")
+            listed = await call(self.endpoint, self.context, "GET", f"{path}?limit=1")
             self.next = revision_of(listed) + 1
         # A watch begins with what comes after the revision that it is given.
-        path = f"{CONFIG_MAPS}?watch=1&{self._selector}&resourceVersion={self.next - 1}"
+        path = f"{path}?watch=1&resourceVersion={self.next - 1}"
         lines = await connection.open_stream(path, method="GET")
         self.stream_is_open(self.next - 1)
         return lines
@@ -50,8 +61,9 @@ class ApiWatch(Watch[ApiEndpoint]):
             if thing.get("code") == 410:  # what was asked for is forgotten: from now on, and something may be missed
                 self.next = 0
             raise ProbeFailed(f"ended: {thing.get('message', 'no reason given')}")
-        if kind == "ADDED":
-            self.take_event(str(thing.get("metadata", {}).get("name", "")), revision_of(thing))
+        name = str(thing.get("metadata", {}).get("name", ""))
+        if kind == "ADDED" and name.startswith("tick-"):  # each namespace is given a config map of the cluster's own
+            self.take_event(name, revision_of(thing))
 
     async def clear_ticks(self) -> None:
         await remove_run(self.endpoint, self.context, self._run)

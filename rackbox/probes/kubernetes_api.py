@@ -19,21 +19,25 @@ from rackbox.probes.endpoints import TlsEndpoint
 from rackbox.probes.https import read_json, request
 
 NAMESPACE = "default"
+NAMESPACES = "/api/v1/namespaces"
 LABEL = "rackbox-probe"
-CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
 
 def name_run(run_id: str) -> str:
-    """A run as the value of a label, and as the beginning of names: lower case, short, and its own."""
-    return "p" + hashlib.sha256(run_id.encode()).hexdigest()[:12]
+    """A run as the name of a namespace, and as the beginning of names: lower case, short, and its own."""
+    return "rackbox-probe-" + hashlib.sha256(run_id.encode()).hexdigest()[:12]
 
 
-def config_map(run: str, name: str, text: str) -> bytes:
+def config_maps(run: str) -> str:
+    """The path of a run's own ones."""
+    return f"{NAMESPACES}/{run}/configmaps"
+
+
+def config_map(name: str, text: str) -> dict[str, Any]:
     """A small object to be written."""
-    metadata = {"name": name, "labels": {LABEL: run}}
-    return json.dumps({"metadata": metadata, "data": {"text": text}}).encode()
+    return {"metadata": {"name": name}, "data": {"text": text}}
 
 
 async def call(
@@ -63,9 +67,15 @@ async def apply(endpoint: TlsEndpoint, context: ssl.SSLContext, path: str, thing
     )
 
 
+async def open_run(endpoint: TlsEndpoint, context: ssl.SSLContext, run: str) -> None:
+    """Make a run's namespace, unless it is there."""
+    message = {"metadata": {"name": run, "labels": {LABEL: "run"}}}
+    await call(endpoint, context, "POST", NAMESPACES, message, good=("201", "409"))
+
+
 async def remove_run(endpoint: TlsEndpoint, context: ssl.SSLContext, run: str) -> None:
-    """All config maps of a run."""
-    await call(endpoint, context, "DELETE", f"{CONFIG_MAPS}?labelSelector={LABEL}%3D{run}")
+    """All that a run has written: one request, after which the cluster does it by itself."""
+    await call(endpoint, context, "DELETE", f"{NAMESPACES}/{run}", good=("200", "202", "404"))
 
 
 async def patiently(seconds: float, what: str, look: Any) -> Any:
