@@ -40,4 +40,11 @@ BUDGETS_MS = {
     "etcd-member-hung": 2_500,
     "gluster-node-powered-off": 6_000,
     "gluster-brick-killed": 3_000,
+    "api-holder-powered-off": 2_000,
+    "api-master-powered-off": 2_000,
+    "api-etcd-member-killed": 2_000,
+    "api-server-hung": 3_000,
+    "controller-manager-killed": 30_000,
+    "worker-powered-off": 90_000,
+    "coredns-killed": 5_000,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from rackbox.cluster import drain, is_node, uncordon
 from rackbox.errors import MachineError
 from rackbox.lab import LiveLab
 from rackbox.targets import find_holders
@@ -46,6 +47,29 @@ if [[ $(jq --raw-output .leader <<<"$status") == "$self" ]]; then
 fi"""
 
 
+# A kubelet ends a static pod when its manifest goes: in good order, so that leases are given back and watches are told.
+# The API server last: the others need it for that.
+_STOP_CONTROL_PLANE = """cd /etc/kubernetes
+mkdir -p withdrawn
+end() {
+  local part
+  for part; do
+    if [[ -e manifests/$part.yaml ]]; then mv "manifests/$part.yaml" withdrawn/; fi
+  done
+  for _ in {1..150}; do
+    pgrep --full "^($(IFS='|'; echo "$*")) " >/dev/null || return 0
+    sleep 0.2
+  done
+}
+end kube-controller-manager kube-scheduler
+end kube-apiserver"""
+
+_BRING_BACK = """for file in /etc/kubernetes/withdrawn/*.yaml; do
+  if [[ -e $file ]]; then mv "$file" /etc/kubernetes/manifests/; fi
+done
+"""
+
+
 def withdraw(lab: LiveLab, node: Node) -> None:
     """Move what the machine does elsewhere, then stop it doing it. Raises ``LabError``; then call ``undo``."""
     steps: dict[str, Callable[[LiveLab, Node], None]] = {
@@ -54,19 +78,25 @@ def withdraw(lab: LiveLab, node: Node) -> None:
         "gluster": _withdraw_gluster,
         "worker": _withdraw_worker,
     }
+    if is_node(lab, node.name):
+        drain(lab, node.name)
     _set_backends(lab, node, "drain")
     if step := steps.get(node.role):
         step(lab, node)
 
 
 def welcome(lab: LiveLab, node: Node) -> None:
-    """Let the balancers send requests there again, as soon as their own checks find it well. Idempotent."""
+    """Let the balancers send requests there again, as soon as their own checks find it well, and the cluster its pods.
+    Idempotent."""
     _set_backends(lab, node, "ready")
+    if is_node(lab, node.name):
+        uncordon(lab, node.name)
 
 
 def undo(lab: LiveLab, node: Node) -> None:
     """The machine stays as it was: its own hooks start again what was stopped."""
-    lab.connections.run(node.name, "systemctl restart --no-block rackbox-provision.service", timeout=30)
+    back = _BRING_BACK if node.role == "master" and is_node(lab, node.name) else ""
+    lab.connections.run(node.name, f"{back}systemctl restart --no-block rackbox-provision.service", timeout=30)
     welcome(lab, node)
 
 
@@ -98,7 +128,9 @@ def _withdraw_balancer(lab: LiveLab, node: Node) -> None:
 
 
 def _withdraw_master(lab: LiveLab, node: Node) -> None:
-    lab.connections.run(node.name, f"{_MOVE_LEADER}\nsystemctl stop etcd.service", timeout=LEAVE_SECONDS)
+    lead = f"{_STOP_CONTROL_PLANE}\n" if is_node(lab, node.name) else ""
+    script = f"{lead}{_MOVE_LEADER}\nsystemctl stop etcd.service"
+    lab.connections.run(node.name, script, timeout=LEAVE_SECONDS * (2 if lead else 1))
 
 
 def _withdraw_gluster(lab: LiveLab, node: Node) -> None:

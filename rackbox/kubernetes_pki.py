@@ -121,8 +121,11 @@ def kubeconfig(server: str, cluster: str, user: str, authority: Mapping[str, Any
 
 
 def _kubelet_kubeconfig(kubernetes: Kubernetes, node: Node) -> str:
+    """A master's kubelet asks the API server beside it, as kubeadm has it: it is never newer than that one, however far
+    an upgrade has come."""
+    server = str(node.address) if node.role == "master" else kubernetes.endpoint
     return kubeconfig(
-        f"https://{kubernetes.endpoint}:{kubernetes.port}",
+        f"https://{server}:{kubernetes.port}",
         kubernetes.cluster,
         f"system:node:{node.name}",
         {"certificate-authority": f"{PKI}/ca.crt"},

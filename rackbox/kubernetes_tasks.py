@@ -23,4 +23,12 @@ def demo(_: Context, lab: str = "", remove: bool = False) -> int:
     return demo.command(lab_file(lab), remove)
 
 
-TASKS = (kubectl, demo)
+@command(bundle="the bundle to go to: a directory, or a version or its beginning (default: the newest that is allowed)")
+def upgrade(_: Context, lab: str = "", bundle: str = "") -> int:
+    """Take the lab's cluster to another bundle, one machine at a time, while its API answers."""
+    from rackbox import upgrade
+
+    return upgrade.command(lab_file(lab), bundle)
+
+
+TASKS = (kubectl, demo, upgrade)

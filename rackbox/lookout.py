@@ -68,7 +68,7 @@ class Lookout:
         scenario, run_dir = self._scenario, self._history.parent
         if scenario.watchers and len(self._lab.topology.by_role("lb")) > 1:
             self._watchers = start_watchers(self._lab, self._history, run_dir)
-        bound = scenario.recover + scenario.settle + scenario.heal + _SPARE_SECONDS
+        bound = scenario.start + scenario.recover + scenario.settle + scenario.heal + _SPARE_SECONDS
         for name in scenario.probes:
             settings = plan_settings(self._lab, name, self._history, run_dir.name, PROBES[name].pace, bound)
             self._sights[name] = _Sight()

@@ -52,13 +52,15 @@ def render_lab(
     sources: Sources,
     target: VagrantTarget,
     release: Release | None = None,
+    releases: Mapping[str, Release] | None = None,
 ) -> dict[str, RenderedFile]:
     """Every file of the lab by its path relative to the rendered directory.
 
     ``provider_lines`` are the provider block's lines by machine name. Files that hold a secret have mode 0600.
-    ``release`` must be given where the topology has a cluster.
+    ``release`` must be given where the topology has a cluster; ``releases`` are those of machines that have another one
+    in the middle of an upgrade.
     """
-    renderer = _Renderer(topology, credentials, sources, release)
+    renderer = _Renderer(topology, credentials, sources, release, releases or {})
     files: dict[str, RenderedFile] = {}
     for node in topology.nodes:
         files |= renderer.render_node(node)
@@ -185,11 +187,19 @@ def _is_as_wanted(path: str, data: bytes, mode: int) -> bool:
 class _Renderer:
     """One lab's rendering: what all machines share is prepared once."""
 
-    def __init__(self, topology: Topology, credentials: Credentials, sources: Sources, release: Release | None) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        credentials: Credentials,
+        sources: Sources,
+        release: Release | None,
+        releases: Mapping[str, Release],
+    ) -> None:
         if topology.kubernetes is not None and release is None:
             raise ValueError("a lab with Kubernetes is rendered for a release")
         self._topology = topology
         self._release = release
+        self._releases = releases
         self._credentials = credentials
         self._sources = sources
         configs = {file.path: file.content for file in sources.tree if "/files/" in file.path}
@@ -237,8 +247,9 @@ class _Renderer:
 
     def _render_configs(self, node: Node) -> tuple[GuestFile, ...]:
         values = self._config_values | {"node": node}
-        if self._release is not None and node.role in KUBERNETES_ROLES:
-            values["images"] = self._release.images_of(node)
+        release = self._releases.get(node.name, self._release)
+        if release is not None and node.role in KUBERNETES_ROLES:
+            values |= {"release": release, "images": release.images_of(node)}
         result = []
         directories = ["common", node.role, *self._cluster_directories(node.role)]
         for source in (file for directory in directories for file in self._sources.below(f"{directory}/files")):

@@ -1,55 +1,23 @@
 """`invoke up --renew`: replaces machines that stand on an older box one by one, while probes watch the floating IP.
 
-Entry point: ``renew_lab``. Volumes stay, roots are made anew. A machine is begun with only when all are well, and is
-well again before the next one: whatever breaks off a renewal, each machine is old or new, and running it again goes on.
-What the probes saw is in the lab's ``runs/renewal-<time>/``: ``history.jsonl`` and ``renewal.json``.
+Entry point: ``renew_lab``. How it goes is ``rolling``'s. What the probes saw is in the lab's ``runs/renewal-<time>/``:
+``history.jsonl`` and ``renewal.json``.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import json
-import signal
-import threading
-import time
-from collections.abc import Collection, Sequence
-from datetime import datetime
-from pathlib import Path
-from types import FrameType
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Console
 
-from rackbox.box import Box, current_box, write_whole
-from rackbox.errors import EXIT_FAILED, EXIT_OK, LabError, MachineError
-from rackbox.handover import read_kept, undo, welcome, withdraw
-from rackbox.health import LabHealth
-from rackbox.history import ATTEMPT, SCHEMA
+from rackbox.box import current_box
+from rackbox.errors import EXIT_OK, LabError
 from rackbox.lab import LiveLab, lab_lock
-from rackbox.probes import PROBES
-from rackbox.probes.process import RunningProbe, plan_settings, start_probe
-from rackbox.progress import Steps
-from rackbox.recorder import HistoryTail, Recorder, load_history
-from rackbox.renewal import (
-    RenewalFigures,
-    describe_figures,
-    find_older,
-    measure_renewal,
-    next_machine,
-    renewal_json,
-)
-from rackbox.state import LabState, save_state
-from rackbox.topology import Node
-from rackbox.up import remake_machine, take_box
-from rackbox.wait import NotYet, wait_for
+from rackbox.renewal import find_older
+from rackbox.rolling import Rolling
 
 LOOKING_ON = ("etcd-read", "etcd-write")
-CALM_SECONDS = 1.0
-LONGEST_SECONDS = 6 * 3600.0
-CALM_TIMEOUT = 120.0
-HEAL_SECONDS = 300.0
-"""A machine that was away may have much to copy before it counts as well again."""
+OF_CLUSTER = ("api-write",)
 
 
 def renew_lab(lab: LiveLab, console: Console, only: Sequence[str] = ()) -> int:
@@ -67,200 +35,5 @@ def renew_lab(lab: LiveLab, console: Console, only: Sequence[str] = ()) -> int:
             console.print(f"all machines of lab {lab.topology.lab} run box {box.version}: nothing to renew")
             return EXIT_OK
         console.print(f"to be made anew from box {box.version}: {', '.join(waiting)}", soft_wrap=True)
-        return _Renewal(lab, box, state, console).run(waiting)
-
-
-class _Renewal:
-    def __init__(self, lab: LiveLab, box: Box, state: LabState, console: Console) -> None:
-        self._lab = lab
-        self._box = box
-        self._state = state.with_(box=box.name, box_version=box.version)
-        self._steps = Steps(console)
-        self._console = console
-        self._dir = lab.paths.runs / f"renewal-{datetime.now():%Y%m%dT%H%M%S}"
-        self._done: list[str] = []
-
-    def run(self, waiting: Sequence[str]) -> int:
-        lab, started = self._lab, time.monotonic()
-        self._vagrant = take_box(lab, self._box, self._steps)
-        save_state(lab.paths.state, self._state)
-        self._dir.mkdir(parents=True)
-        problem: LabError | None = None
-        with _Stop(self._console) as stop, Recorder(self._dir / "history.jsonl", "test") as self._recorder:
-            self._write_header(waiting)
-            probes = self._start_probes()
-            try:
-                with contextlib.ExitStack() as stack:
-                    for probe in probes.values():
-                        stack.callback(probe.wait_for_end)
-                        stack.callback(probe.ask_to_end)
-                    self._sight = _Sight(self._dir / "history.jsonl", probes)
-                    self._replace_all(waiting, stop)
-                    time.sleep(CALM_SECONDS)
-            except LabError as error:
-                problem = error
-                self._recorder.write("error", stage="renewal", message=error.message)
-            finally:
-                self._recorder.write("run-end")
-                self._recorder.sync()
-        figures = self._show_figures(probes, time.monotonic() - started)
-        left = [name for name in waiting if name not in self._done]
-        if problem is not None:
-            raise MachineError(problem.message, f"left: {', '.join(left)}; look with `./lab status`, {_GO_ON}")
-        if stop.asked:
-            self._console.print(f"stopped as asked; left: {', '.join(left) or 'none'}; {_GO_ON}", soft_wrap=True)
-            raise KeyboardInterrupt
-        return EXIT_FAILED if figures is not None and figures.lost else EXIT_OK
-
-    # --- the machines
-
-    def _replace_all(self, waiting: Collection[str], stop: _Stop) -> None:
-        while not stop.asked:
-            health = self._wait_healthy()
-            self._sight.wait_for_calm()
-            left = [name for name in waiting if name not in self._done]
-            node = next_machine(self._lab.topology, left, health.floating_ip_holder, health.etcd_leader)
-            if node is None:
-                return
-            stop.busy_with = node.name
-            self._recorder.write("renew-start", machine=node.name, box=self._box.version)
-            with self._steps.step(f"{node.name} made anew ({len(self._done) + 1} of {len(waiting)})"):
-                self._replace(node)
-            self._recorder.write("renew-end", machine=node.name)
-            self._done.append(node.name)
-            stop.busy_with = ""
-
-    def _replace(self, node: Node) -> None:
-        lab, state = self._lab, self._state
-        try:
-            withdraw(lab, node)
-            archive = read_kept(lab, node)
-        except BaseException:
-            undo(lab, node)
-            raise
-        kept = lab.paths.kept / f"{node.name}.tar"
-        if archive:
-            _write_secret(kept, base64.b64decode(archive))
-        # From here on a plain `up` would make this machine anew as well, if we were killed.
-        save_state(lab.paths.state, state.with_(phase="failed", failed=(node.name,)))
-        alone = node.role == "gateway"
-        with lab.provider.stand_in(lab.topology, node, lab.paths) if alone else contextlib.nullcontext():
-            # Its plug is pulled by us: the cluster's power switch must not put it back meanwhile.
-            lab.machine(node.name).power_off()
-            remake_machine(lab, self._vagrant, node)
-        welcome(lab, node)
-        self._wait_healthy()
-        save_state(lab.paths.state, state)
-        kept.unlink(missing_ok=True)
-
-    def _wait_healthy(self) -> LabHealth:
-        """Asked once a second only: eleven machines that look at themselves are a load, and clients feel it."""
-
-        def look() -> LabHealth:
-            health = self._lab.read_health()
-            if problems := health.all_problems:
-                raise NotYet("; ".join(problems))
-            return health
-
-        return wait_for(f"lab {self._lab.topology.lab} healthy", look, timeout=HEAL_SECONDS, interval=1.0)
-
-    # --- the probes
-
-    def _write_header(self, waiting: Sequence[str]) -> None:
-        lab = self._lab
-        self._recorder.write(
-            "header",
-            schema=SCHEMA,
-            lab=lab.topology.lab,
-            provider=lab.provider.name,
-            scenario="renewal",
-            machines=list(waiting),
-            box=self._box.version,
-            boxes=lab.provider.box_versions(lab.topology, lab.paths),
-            probes=LOOKING_ON,
-            facts=lab.provider.facts(),
-        )
-
-    def _start_probes(self) -> dict[str, RunningProbe]:
-        probes: dict[str, RunningProbe] = {}
-        for name in LOOKING_ON:
-            try:
-                settings = plan_settings(
-                    self._lab, name, self._dir / "history.jsonl", self._dir.name, PROBES[name].pace, LONGEST_SECONDS
-                )
-            except LabError as error:
-                self._console.print(f"not measured: {error.message}", soft_wrap=True)
-                return {}
-            probes[name] = start_probe(self._lab, settings, self._dir / f"probe-{name}.log")
-        return probes
-
-    def _show_figures(self, probes: Collection[str], seconds: float) -> RenewalFigures | None:
-        self._console.print(f"{len(self._done)} machines made anew in {seconds:.0f} s")
-        if not probes:
-            return None
-        figures = measure_renewal(load_history(self._dir / "history.jsonl"), list(probes))
-        document = renewal_json(figures, self._done, seconds, self._box.version)
-        write_whole(self._dir / "renewal.json", json.dumps(document, indent=2) + "\n")
-        for line in describe_figures(figures):
-            self._console.print(f"  {line}", soft_wrap=True)
-        self._console.print(f"  history: {self._dir / 'history.jsonl'}", style="dim", soft_wrap=True)
-        return figures
-
-
-_GO_ON = "`./lab up --renew` goes on"
-
-
-class _Sight:
-    """What the probes see at the moment: enough to know when to go on."""
-
-    def __init__(self, history: Path, probes: Collection[str]) -> None:
-        self._tail = HistoryTail(history)
-        self._bad = {f"probe:{name}": time.monotonic() for name in probes}
-        self._good = dict(self._bad)
-
-    def wait_for_calm(self) -> None:
-        """Every probe good for a while: no machine is begun with while clients are not served."""
-        wait_for("the probes good before the next machine", self._look, timeout=CALM_TIMEOUT)
-
-    def _look(self) -> None:
-        for record in self._tail.read_new():
-            if record.event == ATTEMPT and record.source in self._bad:
-                (self._good if record.fields.get("outcome") == "ok" else self._bad)[record.source] = record.t
-        short = [name for name, good in self._good.items() if good - self._bad[name] < CALM_SECONDS]
-        if short:
-            raise NotYet(f"not good for {CALM_SECONDS:g} s: {', '.join(short)}")
-
-
-class _Stop:
-    """The first Ctrl-C or SIGTERM: no further machine is begun with. The second: at once."""
-
-    def __init__(self, console: Console) -> None:
-        self.asked = False
-        self.busy_with = ""
-        self._console = console
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> _Stop:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {n: signal.signal(n, self._arrived) for n in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _arrived(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        after = f"once {self.busy_with} is well" if self.busy_with else "before the next machine"
-        self._console.print(f"stopping {after}; again: at once, with that machine unfinished")
-
-
-def _write_secret(path: Path, data: bytes) -> None:
-    """It may hold keys: for its owner alone, and whole or not at all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.touch(mode=0o600)
-    part.write_bytes(data)
-    part.replace(path)
+        probes = (*LOOKING_ON, *(OF_CLUSTER if lab.topology.kubernetes else ()))
+        return Rolling(lab, box, state, console, probes).run(waiting)

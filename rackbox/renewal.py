@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rackbox.history import Attempt, History
+from rackbox.history import Attempt, History, Record
 from rackbox.outage import find_starvation, measure_outage
 from rackbox.topology import Node, Role, Topology
 
@@ -130,13 +130,25 @@ def measure_renewal(history: History, probes: Sequence[str]) -> RenewalFigures:
         if crash := history.first("probe-crash", f"probe:{name}"):
             problems.append(f"{name}: {crash.text('message', '')}")
     failed = _count_by_machine(history, probes)
-    audit = history.last("probe-audit")
-    if audit is None or "error" in audit.fields:
-        problems.append(f"writes not read back: {audit.fields['error'] if audit else 'no audit'}")
+    audits = [history.last("probe-audit", record.source) for record in _audited(history)]
+    sound = [audit for audit in audits if audit is not None and "error" not in audit.fields]
+    if not audits or len(sound) < len(audits):
+        reasons = [audit.fields["error"] if audit else "no audit" for audit in audits if audit not in sound] or [
+            "no audit"
+        ]
+        problems.append(f"writes not read back: {reasons[0]}")
         return RenewalFigures(tuple(figures), None, None, None, tuple(problems), failed, tuple(starved))
-    lost, twice = len(audit.texts("lost")), len(audit.texts("twice"))
-    acknowledged = int(audit.number("acknowledged"))
+    lost, twice = (sum(len(audit.texts(word)) for audit in sound) for word in ("lost", "twice"))
+    acknowledged = sum(int(audit.number("acknowledged")) for audit in sound)
     return RenewalFigures(tuple(figures), acknowledged, lost, twice, tuple(problems), failed, tuple(starved))
+
+
+def _audited(history: History) -> list[Record]:
+    """Of each probe that promised an audit, or made one, a record; an audit of a probe that never started counts
+    too."""
+    promised = [record for record in history.events("probe-start") if record.fields.get("audits")]
+    made = history.events("probe-audit")
+    return list({record.source: record for record in (*promised, *made)}.values())
 
 
 def _count_by_machine(history: History, probes: Sequence[str]) -> dict[str, int]:
@@ -189,8 +201,8 @@ def renewal_json(figures: RenewalFigures, machines: Sequence[str], seconds: floa
     }
 
 
-def describe_figures(figures: RenewalFigures) -> list[str]:
-    """What the probes saw, in lines for a person."""
+def describe_figures(figures: RenewalFigures, what: str = "renewal", done: str = "made anew") -> list[str]:
+    """What the probes saw, in lines for a person. ``what`` was done, after which a machine is ``done``."""
     lines = [
         f"{probe.probe}: {probe.attempts} requests, {probe.failed} failed, {probe.after_retry} after one retry"
         + (f"; longest outage {probe.outage_ms:.0f} ms" if probe.failed else "")
@@ -200,5 +212,5 @@ def describe_figures(figures: RenewalFigures) -> list[str]:
         lines.append(f"writes: {figures.acknowledged} acknowledged, {figures.lost} lost, {figures.twice} twice")
     if any(figures.failed.values()):
         told = ", ".join(f"{count} at {name}" for name, count in figures.failed.items() if count)
-        lines.append(f"failed while a machine was made anew: {told}")
-    return [*lines, *figures.starved, *figures.problems, f"renewal: {figures.verdict}"]
+        lines.append(f"failed while a machine was {done}: {told}")
+    return [*lines, *figures.starved, *figures.problems, f"{what}: {figures.verdict}"]

@@ -14,6 +14,7 @@ from rackbox.errors import LabError
 from rackbox.faults import FAULTS
 from rackbox.history import JsonValue
 from rackbox.probes import PROBES
+from rackbox.probes.endpoints import OF_CLUSTER
 from rackbox.probes.endpoints import find_obstacle as find_aim_obstacle
 from rackbox.providers import PROVIDERS, open_provider
 from rackbox.scenarios import SCENARIOS, Scenario, find_limits
@@ -43,6 +44,7 @@ def list_scenarios(topology: Topology | None = None, provider: str = "") -> list
                 "needs": fault.needs,
                 "machines": dict(scenario.needs),
                 "stacks": find_stacks(scenario),
+                "kubernetes": needs_cluster(scenario),
                 "providers": [name for name in PROVIDERS if not lacks(name, fault.needs)],
                 "cannot": find_obstacle(topology, scenario, provider) if topology else "",
             }
@@ -67,6 +69,7 @@ def _needs(row: Mapping[str, JsonValue]) -> str:
     machines, stacks, needs = row["machines"], row["stacks"], row["needs"]
     words = [f"{count} {role}" for role, count in machines.items()] if isinstance(machines, dict) else []
     words += [str(stack) for stack in stacks] if isinstance(stacks, (list, tuple)) and len(stacks) == 1 else []
+    words += ["kubernetes"] if row["kubernetes"] else []
     if isinstance(needs, (list, tuple)) and needs:
         providers = row["providers"]
         who = ", ".join(map(str, providers)) if isinstance(providers, (list, tuple)) else ""
@@ -104,6 +107,11 @@ def find_stacks(scenario: Scenario) -> tuple[str, ...]:
     return scenario.stacks or FAULTS[scenario.fault].stacks
 
 
+def needs_cluster(scenario: Scenario) -> bool:
+    """Whether it is about a Kubernetes cluster: one of its probes is a client of one."""
+    return any(PROBES[probe].aims_at.kind in OF_CLUSTER for probe in scenario.probes)
+
+
 def lacks(provider: str, needs: Sequence[str]) -> tuple[str, ...]:
     """Of what a fault needs, that which a provider cannot do; one that is not known lacks nothing."""
     if provider not in PROVIDERS:
@@ -114,6 +122,8 @@ def lacks(provider: str, needs: Sequence[str]) -> tuple[str, ...]:
 
 def find_obstacle(topology: Topology, scenario: Scenario, provider: str = "") -> str:
     """Why this lab cannot play ``scenario``; empty if it can. ``provider`` is what runs it, if that is known."""
+    if needs_cluster(scenario) and topology.kubernetes is None:
+        return "needs a Kubernetes cluster; the lab has none"
     for role, count in scenario.needs.items():
         if (have := len(topology.by_role(role))) < count:
             return f"needs {count} machines of role {role}; the lab has {have}"

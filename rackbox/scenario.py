@@ -31,7 +31,6 @@ from rackbox.watchers import start_watchers
 
 HISTORY = "history.jsonl"
 PREFLIGHT_SECONDS = 45.0
-START_SECONDS = 20.0
 HEAL_TRIES = 3
 AUDIT_SECONDS = 20.0
 _POLL_SECONDS = 0.05
@@ -149,7 +148,7 @@ class _Play:
     def _wait_for_good(self) -> None:
         """Every probe good for a second and a bit without a break: the calm that the fault is seen against."""
         self._stage.say("probing")
-        self._wait("the probes before the fault", self._lookout.not_calm, START_SECONDS)
+        self._wait("the probes before the fault", self._lookout.not_calm, self._scenario.start)
         self.recorder.write("good-before")
 
     # --- the fault

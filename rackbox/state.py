@@ -19,7 +19,8 @@ Phase = Literal["absent", "starting", "failed", "up", "stopped"]
 @dataclass(frozen=True, slots=True)
 class LabState:
     """``digests`` holds, per machine, what it was booted from; ``failed`` the machines that did not come up; ``bundle``
-    the directory of the Kubernetes bundle, "" where the lab has no cluster."""
+    the directory of the Kubernetes bundle, "" where the lab has no cluster; ``upgraded`` that of the machines which an
+    upgrade that is not finished has on another one already."""
 
     lab: str
     lab_file: str
@@ -31,6 +32,7 @@ class LabState:
     failed: tuple[str, ...] = ()
     forward_pid: int = 0
     bundle: str = ""
+    upgraded: dict[str, str] = field(default_factory=dict)
 
     def with_(self, **changes: object) -> LabState:
         return replace(self, **changes)  # type: ignore[arg-type] # names are checked by replace itself

@@ -55,6 +55,10 @@ def print_health(lab: LiveLab, health: LabHealth, console: Console) -> None:
     if lab.choice is not None:
         seen = f"; {health.cluster.summary}" if health.cluster else ""
         console.print(f"Kubernetes {lab.choice.words}{seen}", soft_wrap=True)
+    if (state := lab.state) and state.upgraded:
+        bundle = Path(next(iter(state.upgraded.values()))).name
+        names = ", ".join(sorted(state.upgraded))
+        console.print(f"on bundle {bundle} already: {names}; `./lab upgrade` goes on", soft_wrap=True)
     boxes = _read_boxes(lab)
     for line in boxes.lines:
         console.print(line, soft_wrap=True)

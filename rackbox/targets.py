@@ -41,18 +41,50 @@ PARTS: dict[str, Part] = {
     "etcd-leader": Part("master", "leader", plays=True),
     "etcd-follower": Part("master", "leader", plays=False),
 }
-ANY: dict[str, Role] = {"any-worker": "worker", "any-gluster": "gluster"}
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPart:
+    """A part that the Kubernetes API knows: ``script`` prints the name of the machine that plays it, and of ``roles``
+    it may be. Asked on a master, of the API server beside it."""
+
+    roles: tuple[Role, ...]
+    script: str
+
+
+_ASK = (
+    "kubectl --kubeconfig=/etc/kubernetes/admin.conf --server=https://127.0.0.1:6443 --request-timeout=4s get {words}\n"
+)
+_NODE = "--field-selector=status.phase=Running --output=jsonpath='{.items[0].spec.nodeName}'"
+CLUSTER_PARTS: dict[str, ClusterPart] = {
+    "controller-manager-leader": ClusterPart(
+        ("master",),
+        _ASK.format(
+            words="lease kube-controller-manager --namespace=kube-system --output=jsonpath='{.spec.holderIdentity}'"
+        ),
+    ),
+    "coredns-host": ClusterPart(
+        ("master", "worker"), _ASK.format(words=f"pods --namespace=kube-system --selector=k8s-app=kube-dns {_NODE}")
+    ),
+    "service-host": ClusterPart(
+        ("worker",), _ASK.format(words=f"pods --namespace=default --selector=rackbox-probe=http {_NODE}")
+    ),
+}
+ANY: dict[str, Role] = {"any-master": "master", "any-worker": "worker", "any-gluster": "gluster"}
 ALL: dict[str, Role] = {"balancers": "lb", "gateways": "gateway"}
 
 
 def target_names() -> tuple[str, ...]:
-    return (*PARTS, *ANY, *ALL)
+    return (*PARTS, *CLUSTER_PARTS, *ANY, *ALL)
 
 
 def list_candidates(topology: Topology, target: str) -> tuple[str, ...]:
     """Every machine that ``target`` could come to mean. Raises ``LabError`` for a target that means nothing here."""
     if target in PARTS:
         names = tuple(node.name for node in topology.by_role(PARTS[target].role))
+    elif target in CLUSTER_PARTS:
+        roles = CLUSTER_PARTS[target].roles
+        names = tuple(node.name for node in topology.nodes if node.role in roles)
     elif target in ANY:
         names = tuple(node.name for node in topology.by_role(ANY[target]))
     elif target in ALL:
@@ -70,6 +102,8 @@ def resolve_target(lab: Lab, target: str) -> tuple[str, ...]:
     names = list_candidates(lab.topology, target)
     if target in ALL:
         return names
+    if target in CLUSTER_PARTS:
+        return (_ask_cluster(lab, target, names),)
     if target not in PARTS:
         return names[:1]
     part = PARTS[target]
@@ -85,6 +119,24 @@ def resolve_target(lab: Lab, target: str) -> tuple[str, ...]:
     if not part.plays and not others:
         raise TargetUnclear(f"target {target}: {players[0]} is the only machine of its role")
     return players if part.plays else others[:1]
+
+
+def _ask_cluster(lab: Lab, target: str, names: Sequence[str]) -> str:
+    """Whom the API names; a lease's holder is called after its machine, with more behind a ``_``."""
+    said = "no API server answers"
+    for node in lab.topology.by_role("master"):
+        try:
+            script = f"# part {target}\n{CLUSTER_PARTS[target].script}"
+            said = lab.machine(node.name).run(script, timeout=_STATUS_SECONDS).stdout.strip()
+        except LabError as error:
+            said = error.message.splitlines()[-1]
+            continue
+        if (name := said.partition("_")[0]) in names:
+            return name
+    raise TargetUnclear(
+        f"target {target}: must be one of {', '.join(names)}; got {said or 'nobody'}",
+        "`./lab status` shows what is wrong with the lab",
+    )
 
 
 def find_holders(lab: Lab) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import shutil
 import threading
 import time
@@ -20,6 +21,7 @@ from rich.console import Console
 
 from rackbox.box import Box, check_box, current_box, metadata_of
 from rackbox.catalogue import find_version, list_versions
+from rackbox.cluster import drain, forget_strangers
 from rackbox.consoles import open_console
 from rackbox.errors import EXIT_FAILED, EXIT_OK, LabError
 from rackbox.fencing import start_fencing
@@ -88,7 +90,7 @@ def bring_up(lab: LiveLab, console: Console, *, resume: bool = False, box: Box |
         _check_kubernetes(lab, state, console)
         box = _check_box_fits(lab, state, box) if box else _find_box(lab, state, console)
         files = render_files(lab, box, lab.paths.rendered)
-        digests = _digests(lab, files)
+        digests = find_digests(lab, files)
         if state.phase == "up" and state.digests == digests and (health := _already_healthy(lab)):
             console.print(f"lab {lab.topology.lab} is up and healthy: nothing to do")
             return health
@@ -123,6 +125,7 @@ def _boot(
         lab.provider.prepare(lab.topology, lab.paths)
     existing = lab.provider.existing(lab.topology, lab.paths)
     if gone := sorted(existing - {node.name for node in lab.topology.nodes}):
+        _empty_nodes(lab, gone, steps)
         with steps.step(f"removed {', '.join(gone)}"):  # while the Vagrantfile still names them
             _remove_machines(lab, vagrant, gone)
     with steps.step("files written"):
@@ -154,8 +157,21 @@ def _boot(
         raise
     pid = start_forwarders(lab, state.forward_pid)
     write_kubeconfig(lab)
+    if lab.topology.kubernetes is not None and existing:
+        # Also of machines that went while the cluster was off.
+        forget_strangers(lab, [node.name for node in lab.topology.kubernetes_nodes])
     save_state(lab.paths.state, state.with_(phase="up", digests=dict(digests), failed=(), forward_pid=pid))
     shutil.rmtree(lab.paths.kept, ignore_errors=True)  # of a renewal that was killed; whoever needed it has it
+
+
+def _empty_nodes(lab: LiveLab, gone: Sequence[str], steps: Steps) -> None:
+    """Have the pods of machines that are to go start elsewhere, as long as both they and their cluster run."""
+    running = lab.provider.running(lab.topology, lab.paths)
+    if lab.topology.kubernetes is None or not {node.name for node in lab.topology.by_role("master")} <= running:
+        return
+    for name in (name for name in gone if name in running):
+        with steps.step(f"{name} drained"):
+            drain(lab, name)
 
 
 def take_box(lab: LiveLab, box: Box, steps: Steps) -> VagrantAdapter:
@@ -275,11 +291,23 @@ def _check_kubernetes(lab: LiveLab, state: LabState, console: Console) -> None:
         was = "with" if state.bundle else "without"
         text = f"lab {lab.topology.lab} was made {was} Kubernetes, and its machines cannot be turned into others"
         raise LabError(text, f"take it down first: `./lab down --lab {lab.file}`")
+    _check_masters(lab, state)
     if lab.choice is None or lab.choice.release is None:
         return
     if not lab.provider.running(lab.topology, lab.paths):
         check_room(lab.topology)
     check_files(lab.choice.release)
+
+
+def _check_masters(lab: LiveLab, state: LabState) -> None:
+    """Refuse to change the masters of a lab that is whole: etcd's members are those that it was made with."""
+    masters = [node.name for node in lab.topology.by_role("master")]
+    before = [name for name in state.digests if re.fullmatch(r"master\d+", name)]
+    if state.phase in ("up", "stopped") and before and sorted(before) != sorted(masters):
+        text = f"nodes.master: must stay {len(before)}, as the lab was made; got {len(masters)}"
+        raise LabError(
+            text, f"etcd's members cannot be changed yet: put it back, or take {lab.topology.lab} down first"
+        )
 
 
 def _find_box(lab: LiveLab, state: LabState, console: Console) -> Box:
@@ -310,7 +338,7 @@ def _check_box_fits(lab: LiveLab, state: LabState, box: Box) -> Box:
     return box
 
 
-def _digests(lab: LiveLab, files: Mapping[str, RenderedFile]) -> dict[str, str]:
+def find_digests(lab: LiveLab, files: Mapping[str, RenderedFile]) -> dict[str, str]:
     """What each machine is made from, as a digest of its seed; and the one thing about the place that may change."""
     digests: dict[str, str] = {"(uplink)": lab.topology.uplink}
     for node in lab.topology.nodes:

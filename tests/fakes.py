@@ -87,6 +87,8 @@ class FakeMachine:
         moment, _, fault = script.partition("\n")[0].removeprefix("# ").partition(" ")
         if moment == "holds":
             return self._answer("inet\n" if self.node.name in self.lab.holders else "")
+        if moment == "part":
+            return self._answer(self.lab.parts[fault])
         if moment == "audit":
             if error := self.lab.raises.pop("audit", None):
                 raise error
@@ -188,6 +190,12 @@ def with_stack(ha: str) -> Topology:
     return replace(topology, load_balancer=replace(topology.load_balancer, ha=ha))
 
 
+@cache
+def cluster_topology() -> Topology:
+    """The shipped lab with a cluster."""
+    return load_topology(PROJECT / "config" / "kubernetes.yaml")
+
+
 class FakeLab:
     """A lab up and healthy, whose failures are set by its attributes.
 
@@ -203,6 +211,11 @@ class FakeLab:
         self.machines = {node.name: FakeMachine(self, node) for node in self.topology.nodes}
         self.holders = ["lb1"]
         self.leader = "master2"
+        self.parts = {
+            "controller-manager-leader": "master3_0d2a6b1e",
+            "coredns-host": "worker2",
+            "service-host": "worker1",
+        }
         self.takeover = 0.2
         self.bites = True
         self.audits = True

@@ -12,6 +12,9 @@ from rackbox.faults.hung import Hung
 from rackbox.faults.killed import Killed
 from rackbox.faults.packet_delay import PacketDelay
 from rackbox.faults.packet_loss import PacketLoss
+from rackbox.faults.pod_hung import PodHung
+from rackbox.faults.pod_killed import PodKilled
+from rackbox.faults.pod_processes import API_SERVER, CONTROLLER_MANAGER, COREDNS
 from rackbox.faults.powered_off import PoweredOff
 from rackbox.faults.rebooted import Rebooted
 from rackbox.faults.stopped import HaproxyStopped
@@ -33,6 +36,9 @@ FAULTS: dict[str, Fault] = {
         PacketDelay(),
         DiskFull(),
         BrickKilled(),
+        PodHung(API_SERVER),
+        PodKilled(CONTROLLER_MANAGER),
+        PodKilled(COREDNS),
     )
 }
 

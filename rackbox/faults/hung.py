@@ -33,16 +33,20 @@ class Hung(Fault):
         return self.look_inside(site, STATES.format(unit=self.daemon.unit))
 
     def bitten(self, before: Evidence, after: Evidence) -> bool:
-        """Every process that was there is stopped, or gone already: a watchdog may be quick."""
-        if not before:
+        return all_stopped(before, after)
+
+
+def all_stopped(before: Evidence, after: Evidence) -> bool:
+    """Every process that was there is stopped, or gone already: a watchdog may be quick."""
+    if not before:
+        return False
+    for name, text in before.items():
+        were, are = read_states(text), read_states(after.get(name))
+        if not were or any(state == "T" for state in were.values()):
             return False
-        for name, text in before.items():
-            were, are = read_states(text), read_states(after.get(name))
-            if not were or any(state == "T" for state in were.values()):
-                return False
-            if any(are.get(pid, "T") != "T" for pid in were):
-                return False
-        return True
+        if any(are.get(pid, "T") != "T" for pid in were):
+            return False
+    return True
 
 
 def read_states(text: object) -> dict[str, str]:

@@ -27,20 +27,24 @@ class DnsLookup(Probe[DnsEndpoint]):
     aims_at = DnsEndpoint
 
     async def attempt(self, seq: int) -> str:
-        loop = asyncio.get_running_loop()
-        identifier = secrets.randbelow(65536)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
-            plain.setblocking(False)
-            plain.connect((self.endpoint.server, self.endpoint.port))  # only so that a refusal (ICMP) is heard
-            plain.send(pack_question(identifier, self.endpoint.name))
-            while True:
-                message = await loop.sock_recv(plain, 4096)
-                if message[:2] == identifier.to_bytes(2, "big"):
-                    break
-        found = unpack_addresses(message)
+        found = await look_up(self.endpoint.server, self.endpoint.port, self.endpoint.name)
         if found != [self.endpoint.expected]:
             raise ProbeFailed(f"{self.endpoint.name}: {', '.join(found) or 'no address'}")
         return ""
+
+
+async def look_up(server: str, port: int, name: str) -> list[str]:
+    """The addresses of ``name``, asked once of that server. The caller bounds the time."""
+    loop = asyncio.get_running_loop()
+    identifier = secrets.randbelow(65536)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+        plain.setblocking(False)
+        plain.connect((server, port))  # only so that a refusal (ICMP) is heard
+        plain.send(pack_question(identifier, name))
+        while True:
+            message = await loop.sock_recv(plain, 4096)
+            if message[:2] == identifier.to_bytes(2, "big"):
+                return unpack_addresses(message)
 
 
 def pack_question(identifier: int, name: str) -> bytes:

@@ -17,17 +17,38 @@ ETCD_SERVICE = "etcd"
 
 
 @dataclass(frozen=True, slots=True)
-class EtcdEndpoint:
-    """etcd through the floating IP. ``address`` is where to connect (DNS is not what is measured), ``server_name`` the
-    name that the certificate must carry; the rest are files: the CA to trust, and what the client shows."""
+class TlsEndpoint:
+    """A service through the floating IP. ``address`` is where to connect (DNS is not what is measured), ``server_name``
+    the name that the certificate must carry; the rest are files: the CA to trust, and what the client shows."""
 
-    kind: ClassVar[str] = "etcd"
+    kind: ClassVar[str] = "tls"
     address: str
     port: int
     server_name: str
     ca: str
     certificate: str
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdEndpoint(TlsEndpoint):
+    """etcd."""
+
+    kind: ClassVar[str] = "etcd"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiEndpoint(TlsEndpoint):
+    """The API of the lab's cluster, as its administrator."""
+
+    kind: ClassVar[str] = "kubernetes"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterServiceEndpoint(TlsEndpoint):
+    """The same, for a probe that has the cluster make a service with an address of its own, and asks that."""
+
+    kind: ClassVar[str] = "kubernetes-service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +81,13 @@ class GuestEndpoint:
     mount: str
 
 
-Endpoint = EtcdEndpoint | DnsEndpoint | AddressEndpoint | GuestEndpoint
+Endpoint = EtcdEndpoint | ApiEndpoint | ClusterServiceEndpoint | DnsEndpoint | AddressEndpoint | GuestEndpoint
 _TYPES: dict[str, type[Endpoint]] = {
-    kind.kind: kind for kind in (EtcdEndpoint, DnsEndpoint, AddressEndpoint, GuestEndpoint)
+    kind.kind: kind
+    for kind in (EtcdEndpoint, ApiEndpoint, ClusterServiceEndpoint, DnsEndpoint, AddressEndpoint, GuestEndpoint)
 }
+OF_CLUSTER = (ApiEndpoint.kind, ClusterServiceEndpoint.kind)
+_ON_FLOATING_IP = (EtcdEndpoint.kind, AddressEndpoint.kind, DnsEndpoint.kind, *OF_CLUSTER)
 
 
 def serialise_endpoint(endpoint: Endpoint) -> str:
@@ -85,10 +109,14 @@ def parse_endpoint(text: str) -> Endpoint:
 
 def find_obstacle(topology: Topology, kind: str) -> str:
     """Why a lab has nothing for a probe of this ``kind`` of endpoint; empty if it has."""
-    if kind in (EtcdEndpoint.kind, AddressEndpoint.kind, DnsEndpoint.kind) and topology.load_balancer is None:
+    if kind in OF_CLUSTER and topology.kubernetes is None:
+        return "needs a Kubernetes cluster; the lab has none"
+    if kind in _ON_FLOATING_IP and topology.load_balancer is None:
         return "needs a floating IP; the lab has no load balancers"
     if kind == EtcdEndpoint.kind and not any(service.name == ETCD_SERVICE for service in topology.services):
         return f"needs the service `{ETCD_SERVICE}` on the floating IP; the lab has none"
+    if kind == ClusterServiceEndpoint.kind and not (topology.kubernetes and topology.kubernetes.pool):
+        return "needs addresses for services of type LoadBalancer; the lab has none (kubernetes.pool)"
     if kind == DnsEndpoint.kind and not topology.by_role("gateway"):
         return "needs a gateway that answers DNS; the lab has none"
     if kind == GuestEndpoint.kind:
@@ -115,6 +143,11 @@ def plan_endpoint(
         return AddressEndpoint(address)
     if kind == DnsEndpoint.kind:
         return DnsEndpoint(str(topology.client_network.gateway), 53, balancer.floating_ip.fqdn, address)
+    if kind in OF_CLUSTER and topology.kubernetes is not None:
+        own = secrets / "kubernetes"
+        files = [str(own / name) for name in ("ca.pem", "admin.pem", "admin.key")]
+        aimed = ApiEndpoint if kind == ApiEndpoint.kind else ClusterServiceEndpoint
+        return aimed(address, topology.kubernetes.port, topology.kubernetes.endpoint, *files)
     service = next(service for service in topology.services if service.name == ETCD_SERVICE)
     return EtcdEndpoint(
         address=address,

@@ -12,19 +12,20 @@ import contextlib
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 from rackbox.probes.base import ProbeFailed
-from rackbox.probes.endpoints import EtcdEndpoint
+from rackbox.probes.endpoints import TlsEndpoint
 
 MAX_ANSWER = 16 * 1024 * 1024
+JSON = "application/json"
 _MAX_HEAD = 64 * 1024
 _LINGER_SECONDS = 1.0
 _READ_SIZE = 64 * 1024
 
 
-def make_context(endpoint: EtcdEndpoint) -> ssl.SSLContext:
-    """Trusts the lab's CA and nothing else, shows the client certificate, never resumes a session."""
+def make_context(endpoint: TlsEndpoint) -> ssl.SSLContext:
+    """Trusts the endpoint's CA and nothing else, shows the client certificate, never resumes a session."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(endpoint.ca)
@@ -35,7 +36,7 @@ def make_context(endpoint: EtcdEndpoint) -> ssl.SSLContext:
 
 class Connection:
     """One TLS connection. Every method may raise ``OSError``, ``EOFError`` or ``ProbeFailed`` (an answer that is not
-    HTTP, or a status other than 200); after that, and after a cancellation, it is only good for ``abort``."""
+    HTTP, or a status that is no good one); after that, and after a cancellation, it is only good for ``abort``."""
 
     def __init__(self, stream: ssl.SSLSocket, host: str) -> None:
         self._stream = stream
@@ -45,7 +46,7 @@ class Connection:
         self.reusable = False
 
     @classmethod
-    async def open(cls, endpoint: EtcdEndpoint, context: ssl.SSLContext) -> Connection:
+    async def open(cls, endpoint: TlsEndpoint, context: ssl.SSLContext) -> Connection:
         loop = asyncio.get_running_loop()
         plain = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         plain.setblocking(False)
@@ -70,7 +71,21 @@ class Connection:
 
     async def post(self, path: str, body: bytes, keep: bool = False) -> bytes:
         """Send ``body`` (JSON), return the answer's body. ``reusable`` says afterwards whether another may follow."""
-        self._send(path, body, keep)
+        return (await self.request("POST", path, body, keep=keep))[1]
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        content: str = JSON,
+        keep: bool = False,
+        good: Collection[str] = ("200",),
+    ) -> tuple[str, bytes]:
+        """Send ``body`` (of the type ``content``), return status and body of the answer. The status must be a ``good``
+        one."""
+        self._send(method, path, body, keep, content)
         status, headers = await self._read_head()
         if "chunked" in headers.get("transfer-encoding", "").lower():
             parts = [part async for part in self._chunks(MAX_ANSWER)]
@@ -80,18 +95,21 @@ class Connection:
         else:
             answer, whole = await self._rest(), False
         self.reusable = keep and whole and headers.get("connection", "").lower() != "close"
-        if status != "200":
+        if status not in good:
             raise ProbeFailed(f"HTTP {status}: {answer[:120].decode(errors='replace')}")
-        return answer
+        return status, answer
 
-    async def stream(self, path: str, body: bytes) -> AsyncIterator[bytes]:
-        """Send ``body`` and yield the lines of an answer that never ends of itself."""
-        self._send(path, body, keep=True)
+    async def open_stream(self, path: str, body: bytes = b"", method: str = "POST") -> AsyncIterator[bytes]:
+        """Send ``body``; when the answer has begun, the lines of it. It is one that never ends of itself."""
+        self._send(method, path, body, True, JSON)
         status, headers = await self._read_head()
         if status != "200":
             raise ProbeFailed(f"HTTP {status}")
         if "chunked" not in headers.get("transfer-encoding", "").lower():
             raise ProbeFailed("the stream is not chunked")
+        return self._lines()
+
+    async def _lines(self) -> AsyncIterator[bytes]:
         rest = b""
         async for part in self._chunks(None):
             *lines, rest = (rest + part).split(b"\n")
@@ -154,9 +172,9 @@ class Connection:
             return True
         return True
 
-    def _send(self, path: str, body: bytes, keep: bool) -> None:
+    def _send(self, method: str, path: str, body: bytes, keep: bool, content: str) -> None:
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: {content}\r\n"
             f"Content-Length: {len(body)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n"
         )
         # A request fits into an empty send buffer; one that does not go out at once finds no room, and nobody there.
@@ -234,11 +252,25 @@ class Connection:
             yield (await self._exactly(size + 2))[:-2]
 
 
-async def post(endpoint: EtcdEndpoint, context: ssl.SSLContext, path: str, body: bytes) -> bytes:
+async def post(endpoint: TlsEndpoint, context: ssl.SSLContext, path: str, body: bytes) -> bytes:
     """One request on a connection of its own. The caller bounds the time."""
+    return (await request(endpoint, context, "POST", path, body))[1]
+
+
+async def request(
+    endpoint: TlsEndpoint,
+    context: ssl.SSLContext,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    *,
+    content: str = JSON,
+    good: Collection[str] = ("200",),
+) -> tuple[str, bytes]:
+    """The same with any method: status and body of the answer."""
     connection = await Connection.open(endpoint, context)
     try:
-        answer = await connection.post(path, body)
+        answer = await connection.request(method, path, body, content=content, good=good)
     except BaseException:
         connection.abort()
         raise

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from rackbox.scenarios import (
+    api_etcd_member_killed,
+    api_holder_powered_off,
+    api_master_powered_off,
+    api_server_hung,
     balancers_cut_off,
     balancers_rebooted,
     cluster_packet_delay,
     cluster_packet_loss,
+    controller_manager_killed,
+    coredns_killed,
     corosync_hung,
     corosync_killed,
     etcd_leader_cut_off,
@@ -36,6 +42,7 @@ from rackbox.scenarios import (
     planned_switchover,
     standby_powered_off,
     standby_rebooted,
+    worker_powered_off,
 )
 from rackbox.scenarios.base import LIMITS, Scenario, find_limits
 
@@ -75,6 +82,13 @@ SCENARIOS: dict[str, Scenario] = {
         etcd_member_hung,
         gluster_node_powered_off,
         gluster_brick_killed,
+        api_holder_powered_off,
+        api_master_powered_off,
+        api_etcd_member_killed,
+        api_server_hung,
+        controller_manager_killed,
+        worker_powered_off,
+        coredns_killed,
     )
 }
 

@@ -24,6 +24,9 @@ PAIR: Mapping[Role, int] = {"lb": 2, "master": 1}
 SERVICE = ("etcd-read", "etcd-write", "floating-ip-arp")
 """The probes that look on in every scenario: a client that reads, one that writes, and who answers for the address."""
 
+CLUSTER = ("api-read", "api-write", "api-watch", "floating-ip-arp")
+"""Their like for a Kubernetes cluster: clients of its API, and one that watches."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -34,9 +37,10 @@ class Scenario:
     cluster may switch a lost balancer off. ``stacks`` are the values of ``load_balancer.ha`` that it is about (empty:
     all). ``needs`` is how many machines of a role it takes for this to be survivable.
 
-    Seconds: ``recover`` is how long to wait at most until the probes are good again, ``settle`` how long they must stay
-    good (longer than a probe's timeout, or a request still hanging is missed), ``heal`` how long the lab may take to be
-    healthy after healing. ``lasts``: no stack is meant to notice this; it ends with healing, and so does the outage.
+    Seconds: ``start`` is how long the probes may take at most until all are good; ``recover`` is how long to wait at
+    most until the probes are good again, ``settle`` how long they must stay good (longer than a probe's timeout, or a
+    request still hanging is missed), ``heal`` how long the lab may take to be healthy after healing. ``lasts``: no
+    stack is meant to notice this; it ends with healing, and so does the outage.
 
     ``expects_bite``: whether the fault must prove that it happened. ``one_holder``: whether the floating IP must have
     exactly one holder once the service is back, with the fault still there; after healing it always must.
@@ -53,6 +57,7 @@ class Scenario:
     limits: Mapping[str, float] = field(default_factory=dict)
     fenced_limits: Mapping[str, float] = field(default_factory=dict)
     stacks: tuple[str, ...] = ()
+    start: float = 20.0
     recover: float = 30.0
     settle: float = 1.5
     heal: float = 60.0

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from rackbox.bundle import list_bundles, release_numbers
 from rackbox.kubeconfig import kubeconfig_path
 from rackbox.run import Result, run
 from rackbox.tools import find_user_home
@@ -173,6 +174,75 @@ def test_the_api_answers_while_a_master_is_powered_off(cluster: LabUnderTest) ->
     assert not failed
     kept = {item["metadata"]["name"] for item in read(cluster, "configmaps", "--namespace", "default")["items"]}
     assert {f"probe-{number}" for number in range(count)} <= kept
+
+
+@pytest.mark.parametrize("scenario", ["api-master-powered-off", "api-server-hung", "controller-manager-killed"])
+def test_a_scenario_of_the_cluster_holds(cluster: LabUnderTest, scenario: str) -> None:
+    """Judged as any other: writes through the floating IP read back, a watch that misses nothing, within budget."""
+    report = json.loads(cluster.cli("failover-test", "--scenario", scenario, "--json", code=None, timeout=400).stdout)
+    (result,) = report["scenarios"]
+    (run,) = result["runs"]
+    assert run["verdict"] == "held", run["reasons"]
+    assert (run["writes"]["lost"], run["writes"]["twice"]) == ([], [])
+
+
+def test_a_worker_comes_and_goes(cluster: LabUnderTest) -> None:
+    """A new one joins by itself; one that is taken out is drained, and the cluster forgets it."""
+
+    def count(number: int) -> None:
+        cluster.edit(lambda config: config["nodes"].update(worker={"count": number}))
+        cluster.up(timeout=BUILD_SECONDS)
+
+    count(3)
+    nodes = {node["metadata"]["name"]: node for node in read(cluster, "nodes")["items"]}
+    assert is_ready(nodes["worker3"])
+    count(2)
+    assert sorted(node["metadata"]["name"] for node in read(cluster, "nodes")["items"]) == cluster.names(
+        "master", "worker"
+    )
+    assert cluster.status()["verdict"] == "healthy"
+
+
+def test_another_number_of_masters_is_refused(cluster: LabUnderTest) -> None:
+    original = cluster.file.read_text()
+    cluster.edit(lambda config: config["nodes"].update(master={"count": 5}))
+    try:
+        refused = cluster.up(code=3)
+    finally:
+        cluster.file.write_text(original)
+    assert "nodes.master: must stay 3" in refused.stderr
+
+
+@pytest.mark.timeout(1800)
+def test_an_upgrade_while_the_api_answers(
+    lab_name: str, host_before: Traces, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """From the older of two bundles to the newer; needs both in the catalogue."""
+    kept = list_bundles(find_user_home())
+    pairs = [
+        (a, b) for a in kept for b in kept if release_numbers(b.kubernetes)[1] - release_numbers(a.kubernetes)[1] == 1
+    ]
+    if not pairs:
+        pytest.skip("there are no bundles of two minors in a row: make one with `./lab bundle --minor`")
+    old, new = pairs[-1]
+    nodes = {"gateway": None, "lb": None, "master": {"count": 3}, "worker": {"count": 2}}
+    changes = {"nodes": nodes, "kubernetes": {"source": "bundle", "bundle": str(old.root)}}
+    lab = derive_lab("kubernetes", f"{lab_name}-g", tmp_path_factory.mktemp("upgrade") / "lab.yaml", changes)
+    try:
+        lab.up(timeout=BUILD_SECONDS)
+        kubectl(lab, "create", "configmap", "kept", "--from-literal=word=kept")
+        lab.cli("upgrade", "--bundle", new.version, timeout=1200)
+        found = {node["status"]["nodeInfo"]["kubeletVersion"] for node in read(lab, "nodes")["items"]}
+        assert found == {f"v{new.kubernetes}"}
+        assert read(lab, "configmap", "kept")["data"] == {"word": "kept"}
+        (told,) = lab.live.paths.runs.glob("upgrade-*/upgrade.json")
+        document = json.loads(told.read_text())
+        assert sorted(document["machines"]) == lab.names("master", "worker")
+        assert document["verdict"] == "held", document
+        assert document["writes"]["lost"] == 0
+        assert "nothing to upgrade to" in lab.cli("upgrade").stderr
+    finally:
+        _take_away(lab)
 
 
 def test_a_power_cut_of_everything(cluster: LabUnderTest, demo: dict[str, str]) -> None:

@@ -35,11 +35,20 @@ esac
 """,
     "kubectl": """
 case $* in
-  *get\\ configmap*) cat "$STATE/mark" ;;
+  *get\\ configmap\\ rackbox\\ *) cat "$STATE/mark" ;;
+  *get\\ configmap*) cat "$STATE/claim" ;;
+  *create\\ configmap\\ rackbox-addons*) [[ ! -e $STATE/claim ]] && sed 's/.*by=//' <<<"$*" >"$STATE/claim" ;;
+  *delete\\ configmap*) rm -f "$STATE/claim" ;;
   *create\\ configmap*) sed -n 's/.*addons=\\([0-9a-f]*\\).*/\\1/p' <<<"$*" >"$STATE/mark" ;;
 esac
 """,
-    "curl": """echo '{"status": {"conditions": [{"type": "Ready", "status": "True"}]}}'""",
+    "curl": """
+case $* in
+  *master3*/version) echo "{\\"gitVersion\\": \\"$(cat "$STATE/other" 2>/dev/null || echo v1.36.3)\\"}" ;;
+  */version) echo '{"gitVersion": "v1.36.3"}' ;;
+  *) echo '{"status": {"conditions": [{"type": "Ready", "status": "True"}]}}' ;;
+esac
+""",
 }
 
 
@@ -115,6 +124,23 @@ def test_the_second_master_leaves_the_add_ons_to_the_first(tmp_path: Path) -> No
     (other.state / "mark").write_text(mark)
     assert other.hook("master/60-apply-addons.sh", **extra).returncode == 0
     assert not [line for line in other.calls() if CLUSTER_CHANGES.match(line)], "their marks are the same"
+
+
+def test_whoever_comes_first_does_the_add_ons(tmp_path: Path) -> None:
+    guest, extra = make_guest(tmp_path, "master2")
+    (guest.state / "claim").write_text("master2\n")
+    assert guest.hook("master/60-apply-addons.sh", **extra).returncode == 0, "one that was broken off goes on"
+    assert [line for line in guest.calls() if CLUSTER_CHANGES.match(line)]
+    assert not (guest.state / "claim").exists()
+
+
+def test_in_the_middle_of_an_upgrade_the_add_ons_wait(tmp_path: Path) -> None:
+    guest, extra = make_guest(tmp_path, "master1")
+    (guest.state / "other").write_text("v1.35.4")
+    done = guest.hook("master/60-apply-addons.sh", **extra)
+    assert done.returncode == 0, done.stderr
+    assert "master3.kube.demo has v1.35.4, this master v1.36.3" in done.stdout
+    assert not [line for line in guest.calls() if CLUSTER_CHANGES.match(line)]
 
 
 def test_another_name_in_the_config_is_another_certificate(tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ INJECTIONS: dict[str, tuple[str, ...]] = {
     "packet-delay": ("--destination 192.168.4.22 --jump NFQUEUE --queue-num 9011 --queue-bypass",),
     "disk-full": ("/var/lib/pacemaker", 'mount --bind /run/rackbox-full$directory "$directory"'),
     "brick-killed": ("pkill --signal KILL --full 'glusterfsd .*--brick-name '",),
+    "api-server-hung": ("pkill --signal STOP --full '^kube-apiserver '",),
+    "controller-manager-killed": ("pkill --signal KILL --full '^kube-controller-manager '",),
+    "coredns-killed": ("pkill --signal KILL --full 'coredns -conf /etc/coredns/'",),
 }
 """What each fault sends into the first machine; the others act from outside."""
 
@@ -44,6 +47,7 @@ HEALINGS: dict[str, tuple[str, ...]] = {
     "disk-full": ("umount --lazy",),
     "switched-over": ("crm_resource --resource floating-ip --clear",),
     "brick-killed": ("gluster --mode=script volume start shared force",),
+    "api-server-hung": ("pkill --signal CONT --full '^kube-apiserver ' || true",),
 }
 
 
@@ -100,6 +104,12 @@ BITES = [
     ("pacemaker-killed", {"lb1": "does not answer any more"}, {"lb1": "10"}, False),
     ("corosync-hung", {"lb1": "1:S"}, {"lb1": "does not answer any more"}, True),
     ("corosync-hung", {"lb1": "does not answer any more"}, {"lb1": "does not answer any more"}, False),
+    ("coredns-killed", {"worker1": "10 12"}, {"worker1": ""}, True),
+    ("coredns-killed", {"worker1": "10 12"}, {"worker1": "14"}, True),
+    ("coredns-killed", {"worker1": "10 12"}, {"worker1": "12 14"}, False),
+    ("coredns-killed", {"worker1": ""}, {"worker1": "14"}, False),
+    ("api-server-hung", {"master1": "1:S"}, {"master1": "1:T"}, True),
+    ("api-server-hung", {"master1": "1:S"}, {"master1": "1:S"}, False),
     ("haproxy-hung", {"lb1": "1:S 2:R"}, {"lb1": "1:T 2:T"}, True),
     ("haproxy-hung", {"lb1": "1:S 2:S"}, {"lb1": "1:T 2:S"}, False),
     ("haproxy-hung", {"lb1": "1:S 2:S"}, {"lb1": "1:T"}, True),

@@ -91,11 +91,11 @@ def test_keys_are_where_they_are_needed_and_nowhere_else(tmp_path: Path) -> None
     assert held_by(credentials, "gateway") == held_by(credentials, "gluster1") == {}
 
 
-def test_a_kubelet_asks_the_floating_ip_by_name(tmp_path: Path) -> None:
+def test_a_worker_s_kubelet_asks_the_floating_ip_and_a_master_s_its_own_api_server(tmp_path: Path) -> None:
     credentials, _ = made(tmp_path)
-    for name in ("master1", "worker1"):
+    for name, server in (("master1", "192.168.1.11"), ("worker1", "api.kube.demo")):
         config = yaml.safe_load(held_by(credentials, name)[KUBELET_KUBECONFIG])
-        assert config["clusters"][0]["cluster"]["server"] == "https://api.kube.demo:6443"
+        assert config["clusters"][0]["cluster"]["server"] == f"https://{server}:6443"
 
 
 def test_another_group_is_another_certificate() -> None:

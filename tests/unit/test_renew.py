@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from rackbox import renew
+from rackbox import renew, rolling
 from rackbox.box import Box
 from rackbox.errors import LabError, MachineError
 from rackbox.health import LabHealth
@@ -92,16 +92,16 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretendLab:
 
     box = Box("debian-13", "pretend", NEW, tmp_path / "box", "")
     monkeypatch.setattr(renew, "current_box", lambda *_: box)
-    monkeypatch.setattr(renew, "take_box", lambda *_: None)
-    monkeypatch.setattr(renew, "withdraw", withdraw)
-    monkeypatch.setattr(renew, "welcome", lambda _, node: pretend.done.append(f"welcome {node.name}"))
-    monkeypatch.setattr(renew, "undo", lambda _, node: pretend.done.append(f"undo {node.name}"))
+    monkeypatch.setattr(rolling, "take_box", lambda *_: None)
+    monkeypatch.setattr(rolling, "withdraw", withdraw)
+    monkeypatch.setattr(rolling, "welcome", lambda _, node: pretend.done.append(f"welcome {node.name}"))
+    monkeypatch.setattr(rolling, "undo", lambda _, node: pretend.done.append(f"undo {node.name}"))
     monkeypatch.setattr(
-        renew, "read_kept", lambda _, node: base64.b64encode(b"tar").decode() if node.role == "gluster" else ""
+        rolling, "read_kept", lambda _, node: base64.b64encode(b"tar").decode() if node.role == "gluster" else ""
     )
-    monkeypatch.setattr(renew, "remake_machine", remake)
+    monkeypatch.setattr(rolling, "remake_machine", remake)
     monkeypatch.setattr(renew, "LOOKING_ON", ())
-    monkeypatch.setattr(renew, "CALM_SECONDS", 0.0)
+    monkeypatch.setattr(rolling, "CALM_SECONDS", 0.0)
     return pretend
 
 
@@ -156,14 +156,14 @@ def test_named_machines_whatever_their_box(lab: PretendLab) -> None:
 
 
 def test_a_machine_that_does_not_come_back_stops_it(lab: PretendLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    remake: Any = vars(renew)["remake_machine"]
+    remake: Any = vars(rolling)["remake_machine"]
 
     def fail(pretend: Any, vagrant: Any, node: Node) -> None:
         remake(pretend, vagrant, node)
         if node.name == "master2":
             raise MachineError("master2: hook 10-start-etcd.sh failed")
 
-    monkeypatch.setattr(renew, "remake_machine", fail)
+    monkeypatch.setattr(rolling, "remake_machine", fail)
     with pytest.raises(MachineError, match=r"hook 10-start-etcd\.sh failed") as caught:
         run(lab)
     assert made(lab) == ["lb2", "lb1", "master2"]
@@ -178,7 +178,7 @@ def test_a_machine_that_cannot_leave_stays(lab: PretendLab, monkeypatch: pytest.
     def refuse(_: Any, node: Node) -> None:
         raise LabError("the floating IP on another balancer: not within 20 s")
 
-    monkeypatch.setattr(renew, "withdraw", refuse)
+    monkeypatch.setattr(rolling, "withdraw", refuse)
     with pytest.raises(MachineError, match="floating IP on another balancer"):
         run(lab)
     assert lab.done == ["undo lb2"]
@@ -188,13 +188,13 @@ def test_a_machine_that_cannot_leave_stays(lab: PretendLab, monkeypatch: pytest.
 
 
 def test_ctrl_c_ends_it_once_the_machine_is_well(lab: PretendLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    remake: Any = vars(renew)["remake_machine"]
+    remake: Any = vars(rolling)["remake_machine"]
 
     def interrupted(pretend: Any, vagrant: Any, node: Node) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         remake(pretend, vagrant, node)
 
-    monkeypatch.setattr(renew, "remake_machine", interrupted)
+    monkeypatch.setattr(rolling, "remake_machine", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(lab)
     assert made(lab) == ["lb2"]
@@ -209,7 +209,7 @@ def test_a_second_ctrl_c_ends_it_at_once(lab: PretendLab, monkeypatch: pytest.Mo
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(renew, "remake_machine", interrupted)
+    monkeypatch.setattr(rolling, "remake_machine", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(lab)
     state = lab.state

@@ -13,10 +13,10 @@ from rackbox.errors import LabError
 from rackbox.faults import FAULTS
 from rackbox.paths import PROJECT
 from rackbox.probes import PROBES
-from rackbox.repertoire import choose_scenarios, find_stacks, list_scenarios, render_scenarios
+from rackbox.repertoire import choose_scenarios, find_stacks, list_scenarios, needs_cluster, render_scenarios
 from rackbox.scenarios import LIMITS, SCENARIOS, Scenario, find_limits
 from rackbox.targets import list_candidates
-from tests.fakes import default_topology, with_stack
+from tests.fakes import cluster_topology, default_topology, with_stack
 
 
 def test_every_scenario_is_made_of_known_parts() -> None:
@@ -108,7 +108,20 @@ def test_every_stack_has_its_catalogue() -> None:
     for ha, other in (("pacemaker", ("keepalived",)), ("keepalived", ("corosync", "pacemaker"))):
         names = {scenario.name for scenario in choose_scenarios(with_stack(ha), [], 1, "lxc")[0]}
         theirs = {name for name in SCENARIOS if name.split("-")[0] in other}
-        assert set(SCENARIOS) - names == theirs | {"holder-paused"}
+        of_clusters = {name for name, scenario in SCENARIOS.items() if needs_cluster(scenario)}
+        assert set(SCENARIOS) - names == theirs | of_clusters | {"holder-paused"}
+
+
+def test_a_cluster_has_its_own_scenarios_and_all_others() -> None:
+    names = {scenario.name for scenario in choose_scenarios(cluster_topology(), [], 1, "lxc")[0]}
+    assert {"api-master-powered-off", "worker-powered-off", "coredns-killed", "haproxy-killed"} <= names
+    with pytest.raises(LabError, match="needs a Kubernetes cluster; the lab has none"):
+        choose_scenarios(default_topology(), ["coredns-killed"], 1, "lxc")
+    cluster = cluster_topology().kubernetes
+    assert cluster is not None
+    bare = replace(cluster_topology(), kubernetes=replace(cluster, pool=()))
+    with pytest.raises(LabError, match=r"its probe service-http needs addresses for services .*kubernetes\.pool"):
+        choose_scenarios(bare, ["worker-powered-off"], 1, "lxc")
 
 
 def test_limits_are_more_where_the_cluster_fences() -> None:
@@ -137,6 +150,7 @@ def scenarios_table() -> str:
         limits = [f"`{name}` {value:g}" for name, value in scenario.limits.items()]
         limits += [f"with fencing: `{name}` {value:g}" for name, value in scenario.fenced_limits.items()]
         needs = [f"{count} {role}" for role, count in scenario.needs.items()]
+        needs += ["kubernetes"] * needs_cluster(scenario)
         needs += [*(stacks if len(stacks := find_stacks(scenario)) == 1 else ()), *FAULTS[scenario.fault].needs]
         cells = (
             f"`{scenario.name}`",

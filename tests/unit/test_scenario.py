@@ -14,9 +14,9 @@ from rackbox.faults import base, rebooted
 from rackbox.history import History
 from rackbox.marks import clear_mark, mark_fault, read_mark
 from rackbox.recorder import load_history
-from rackbox.repertoire import find_stacks
+from rackbox.repertoire import find_stacks, needs_cluster
 from rackbox.scenarios import SCENARIOS
-from tests.fakes import FakeLab, with_stack
+from tests.fakes import FakeLab, cluster_topology, with_stack
 
 
 @pytest.fixture
@@ -24,10 +24,10 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLab:
     return make_lab(tmp_path, monkeypatch)
 
 
-def make_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ha: str = "pacemaker") -> FakeLab:
+def make_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ha: str = "pacemaker", cluster: bool = False) -> FakeLab:
     monkeypatch.setattr(base, "_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(rebooted, "_GONE_SECONDS", 0.0)
-    lab = FakeLab(tmp_path, with_stack(ha))
+    lab = FakeLab(tmp_path, cluster_topology() if cluster else with_stack(ha))
     lab.takeover = 0.0
     return lab
 
@@ -45,7 +45,8 @@ def newest(lab: FakeLab) -> History:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_scenario_plays_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     stacks = find_stacks(SCENARIOS[name])
-    lab = make_lab(tmp_path, monkeypatch, stacks[0] if stacks else "pacemaker")
+    cluster = needs_cluster(SCENARIOS[name])
+    lab = make_lab(tmp_path, monkeypatch, stacks[0] if stacks else "pacemaker", cluster)
     history = play(lab, name)
     events = [record.event for record in history.records if record.event != "attempt"]
     assert events[-1] == "run-end"

@@ -32,6 +32,10 @@ TARGETS = [
     ("vip-standby", "lb2"),
     ("etcd-leader", "master2"),
     ("etcd-follower", "master1"),
+    ("controller-manager-leader", "master3"),
+    ("coredns-host", "worker2"),
+    ("service-host", "worker1"),
+    ("any-master", "master1"),
     ("any-worker", "worker1"),
     ("any-gluster", "gluster1"),
     ("gateways", "gateway"),
@@ -51,6 +55,18 @@ def test_a_part_played_by_none_or_two_is_unclear(lab: FakeLab, target: str, hold
     lab.holders = holders
     with pytest.raises(TargetUnclear, match=words):
         resolve_target(lab, target)
+
+
+@pytest.mark.parametrize("said", ["", "master1_x", "worker9"])
+def test_a_part_of_the_cluster_that_nobody_plays_is_unclear(lab: FakeLab, said: str) -> None:
+    lab.parts["service-host"] = said
+    with pytest.raises(TargetUnclear, match=f"must be one of worker1, worker2; got {said or 'nobody'}"):
+        resolve_target(lab, "service-host")
+
+
+def test_another_master_is_asked_when_one_does_not_answer(lab: FakeLab) -> None:
+    lab.machines["master1"].running = False
+    assert resolve_target(lab, "service-host") == ("worker1",)
 
 
 def test_a_part_with_nobody_beside_it_is_unclear(lab: FakeLab) -> None:
