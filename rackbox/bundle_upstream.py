@@ -26,6 +26,7 @@ from rackbox.registry import Downloads, fetch_image, find_checksum, get_text, op
 from rackbox.yamlfile import load_yaml
 
 RELEASES = ("kubernetes", "github", "github_api", "github_raw")
+PUBLISHED = tuple(image for image in IMAGES if not image.optional)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def load_sources(path: Path | None = None) -> Sources:
     path = path or DATA / "sources.yaml"
     document = load_yaml(path).data
     groups: dict[str, dict[str, str]] = {}
-    hosts = sorted({parse_reference(image.reference.format(version="0")).host for image in IMAGES})
+    hosts = sorted({parse_reference(image.reference.format(version="0")).host for image in PUBLISHED})
     for group, wanted in (("releases", RELEASES), ("registries", tuple(hosts))):
         given = document.get(group)
         if not isinstance(given, dict):
@@ -159,7 +160,7 @@ def build_from_upstream(home: Home, pins: Pins, arch: str, sources: Sources, con
                         "on": list(release.on),
                     }
                 )
-        for image in IMAGES:
+        for image in PUBLISHED:
             reference = reference_of(image, pins.components)
             path = f"images/{image.name}.tar"
             base = sources.registries[parse_reference(reference).host]

@@ -6,11 +6,12 @@ A module of its own, because ``config`` imports the types of ``topology`` and no
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rackbox.config import Config, load_config
 from rackbox.planner import plan_topology
-from rackbox.release import Choice, choose_release
+from rackbox.release import Choice, choose_release, describe_storage
 from rackbox.state import LabState
 from rackbox.topology import Topology
 
@@ -40,4 +41,4 @@ def settle_kubernetes(
     choice = choose_release(topology.kubernetes, lab_file, bundles, booted.bundle if booted else "")
     if choice.release is None:
         return plan_topology(config.without_kubernetes()), choice
-    return topology, choice
+    return topology, replace(choice, storage=describe_storage(choice.release, topology.gluster_volume))

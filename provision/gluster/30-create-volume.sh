@@ -20,6 +20,10 @@ volume_field() {
 # (default 42 s) goes out every ping-timeout and is waited for as long.
 options=(client.tcp-user-timeout 3 network.ping-timeout 5 cluster.quorum-type auto cluster.server-quorum-type none
   performance.client-io-threads on)
+if [[ -n $RACKBOX_GLUSTER_QUOTA ]]; then
+  # Directories that are volumes of the cluster's have a limit, which the bricks hold them to.
+  options+=(feature.simple-quota-pass-through off)
+fi
 
 create_volume() {
   # "force": the brick may be a plain directory of the root file system, as it is in a system container.
@@ -28,7 +32,8 @@ create_volume() {
 }
 
 set_options() {
-  [[ $(volume_field client.tcp-user-timeout) == 3 ]] ||
+  [[ $(volume_field client.tcp-user-timeout) == 3 &&
+    (-z $RACKBOX_GLUSTER_QUOTA || $(volume_field feature.simple-quota-pass-through) == off) ]] ||
     gluster --mode=script volume set "$RACKBOX_GLUSTER_VOLUME" "${options[@]}"
 }
 
