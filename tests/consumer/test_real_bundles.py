@@ -26,7 +26,7 @@ from rackbox.bundle_build import stamps_of
 from rackbox.bundle_check import check_bundle
 from rackbox.bundle_pins import DATA, Pins, load_pins
 from rackbox.bundle_recipe import COMPONENTS, IMAGES, reference_of
-from rackbox.bundle_upstream import build_from_upstream, load_sources
+from rackbox.bundle_upstream import PUBLISHED, build_from_upstream, load_sources
 from rackbox.errors import LabError
 from rackbox.golang import build_programs, modules_of
 from rackbox.oci import Entry, ImageConfig, read_image, write_image, write_layer
@@ -198,7 +198,7 @@ def upstream(pins: Pins, tools: Path, tmp_path: Path) -> Iterator[tuple[Path, Pa
     publish(site, pins, manifests_for(pins))
     with serving(site) as releases, registry(tools / "registry", images) as url:
         host = url.removeprefix("http://")
-        for image in IMAGES:
+        for image in PUBLISHED:
             reference = reference_of(image, pins.components)
             layout = tmp_path / f"push-{image.name}"
             layout.mkdir()

@@ -2,31 +2,25 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"log"
+	"math"
 	"os"
 	"path/filepath"
-	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
-// The extended attributes of Gluster's simple quota (features/simple-quota, Gluster 11): a directory that is a namespace
-// has a limit in bytes; every brick counts what is written below it and refuses (EDQUOT) what would go beyond.
+// The extended attribute that holds a directory's limit, two numbers of 64 bits, the higher byte first: bytes, and the
+// percentage of them from which on Gluster warns (-1: its default). It is what `gluster volume quota … limit-usage` writes,
+// and bricks let only Gluster's own clients write it, which have a process id below 0.
 const (
-	namespaceKey = "trusted.glusterfs.namespace"
-	limitKey     = "trusted.gfs.squota.limit"
-	usageKey     = "glusterfs.quota.total-usage"
-
-	// The client that Gluster's bricks take for the one that looks after accounts: when it asks for a directory's size,
-	// they write down what they have counted.
-	helperOption = "client-pid=-14"
-
-	accountsEvery = 5 * time.Second
+	limitKey     = "trusted.glusterfs.quota.limit-set"
+	limitLength  = 16
+	helperOption = "--client-pid=-5"
 )
 
 // directories are our volumes: directories below one of the Gluster volume.
@@ -50,9 +44,6 @@ func (d *directories) create(name string, size int64) error {
 	if err := os.MkdirAll(d.path(name), 0o755); err != nil {
 		return err
 	}
-	if err := unix.Setxattr(d.path(name), namespaceKey, []byte("true"), 0); err != nil {
-		return fmt.Errorf("%s: %w", namespaceKey, err)
-	}
 	// For pods of any user; other volumes are out of their sight.
 	if err := os.Chmod(d.path(name), 0o777); err != nil {
 		return err
@@ -66,7 +57,10 @@ func (d *directories) remove(name string) error {
 }
 
 func (d *directories) setLimit(name string, size int64) error {
-	if err := unix.Setxattr(d.path(name), limitKey, []byte(strconv.FormatInt(size, 10)), 0); err != nil {
+	var value [limitLength]byte
+	binary.BigEndian.PutUint64(value[:8], uint64(size))
+	binary.BigEndian.PutUint64(value[8:], math.MaxUint64)
+	if err := unix.Setxattr(d.path(name), limitKey, value[:], 0); err != nil {
 		return fmt.Errorf("%s: %w", limitKey, err)
 	}
 	return nil
@@ -74,7 +68,7 @@ func (d *directories) setLimit(name string, size int64) error {
 
 // limit is a volume's size in bytes, 0 for one that is not finished; os.ErrNotExist without one.
 func (d *directories) limit(name string) (int64, error) {
-	var value [32]byte
+	var value [limitLength]byte
 	length, err := unix.Getxattr(d.path(name), limitKey, value[:])
 	if errors.Is(err, unix.ENODATA) {
 		return 0, nil
@@ -82,10 +76,13 @@ func (d *directories) limit(name string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return strconv.ParseInt(string(value[:length]), 10, 64)
+	if length != limitLength {
+		return 0, fmt.Errorf("%s: must have %d bytes; got %d", limitKey, limitLength, length)
+	}
+	return int64(binary.BigEndian.Uint64(value[:8])), nil
 }
 
-// used is what a volume holds, in bytes, by the brick that counts most.
+// used is what a volume holds, in bytes: with a limit, df shows the limit and what is below the directory.
 func (d *directories) used(name string) (int64, error) {
 	var found unix.Statfs_t
 	if err := unix.Statfs(d.path(name), &found); err != nil {
@@ -133,44 +130,6 @@ func (d *directories) checkRoom(more int64) error {
 		return status.Errorf(codes.ResourceExhausted,
 			"%d MiB: must be at most %d MiB, what Gluster volume %s has left to promise",
 			more/mebibyte, max(free, 0)/mebibyte, d.volume.name)
-	}
-	return nil
-}
-
-// keepAccounts has the bricks write down what they have counted, so that one that loses its power forgets no more than
-// a few seconds, and tells each the highest count: one that was away has missed what was written meanwhile.
-func (d *directories) keepAccounts(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(accountsEvery):
-		}
-		if err := d.settle(ctx); err != nil {
-			log.Printf("accounts: %v", err)
-		}
-	}
-}
-
-func (d *directories) settle(ctx context.Context) error {
-	if err := d.volume.mount(ctx); err != nil {
-		return err
-	}
-	names, err := d.names()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if limit, err := d.limit(name); err != nil || limit == 0 {
-			continue // being made or removed
-		}
-		used, err := d.used(name)
-		if err == nil {
-			err = unix.Setxattr(d.path(name), usageKey, []byte(strconv.FormatInt(used, 10)), 0)
-		}
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("%s: %w", name, err)
-		}
 	}
 	return nil
 }

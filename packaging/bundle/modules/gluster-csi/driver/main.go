@@ -59,10 +59,10 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	if *isController {
-		volume.where, volume.options = filepath.Join(*state, "control"), []string{helperOption}
-		claims := &directories{volume: volume, base: *base}
-		csi.RegisterControllerServer(server, &controller{claims: claims, busy: newLocks()})
-		go claims.keepAccounts(ctx)
+		volume.where, volume.helper = filepath.Join(*state, "control"), true
+		csi.RegisterControllerServer(server, &controller{
+			claims: &directories{volume: volume, base: *base}, busy: newLocks(),
+		})
 	} else {
 		if *node == "" {
 			return errors.New("--node: must be given")

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +21,7 @@ type glusterVolume struct {
 	name    string
 	host    string // the machine's root
 	where   string // the same path here and on the machine
-	options []string
+	helper  bool   // by a client that may set limits
 	mutex   sync.Mutex
 }
 
@@ -43,20 +44,50 @@ func (v *glusterVolume) mount(ctx context.Context) error {
 			return fmt.Errorf("%s: its Gluster client has died, and it cannot be unmounted: %w", v.where, err)
 		}
 	}
-	options := append([]string{"log-level=WARNING"}, v.options...)
-	if len(v.servers) > 1 {
-		options = append(options, "backup-volfile-servers="+strings.Join(v.servers[1:], ":"))
+	if err := os.MkdirAll(v.where, 0o700); err != nil {
+		return err
 	}
-	command := exec.CommandContext(ctx, "/usr/bin/systemd-mount", "--quiet", "--collect", "--type=glusterfs",
-		"--options="+strings.Join(options, ","), fmt.Sprintf("%s:/%s", v.servers[0], v.name), v.where)
+	argv := v.mountUnit()
+	if v.helper {
+		argv = v.helperUnit()
+	}
+	command := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	command.Dir, command.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: v.host}
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("Gluster volume %s cannot be mounted: %w: %s", v.name, err, strings.TrimSpace(string(output)))
 	}
-	if mounted, err := isMounted(v.where); err != nil || !mounted {
-		return errors.Join(fmt.Errorf("Gluster volume %s is not mounted at %s", v.name, v.where), err)
+	for range 50 {
+		if mounted, err := isMounted(v.where); mounted || err != nil {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
-	return nil
+	return fmt.Errorf("Gluster volume %s: is not mounted at %s, see /var/log/glusterfs there", v.name, v.where)
+}
+
+// mountUnit has systemd mount the volume.
+func (v *glusterVolume) mountUnit() []string {
+	options := []string{"log-level=WARNING"}
+	if len(v.servers) > 1 {
+		options = append(options, "backup-volfile-servers="+strings.Join(v.servers[1:], ":"))
+	}
+	return []string{
+		"/usr/bin/systemd-mount", "--quiet", "--collect", "--type=glusterfs", "--options=" + strings.Join(options, ","),
+		fmt.Sprintf("%s:/%s", v.servers[0], v.name), v.where,
+	}
+}
+
+// helperUnit has systemd run a client of Gluster's own, for which mount(8) has no option.
+func (v *glusterVolume) helperUnit() []string {
+	argv := []string{
+		"/usr/bin/systemd-run", "--quiet", "--collect", "--service-type=forking",
+		"--description=Gluster volume " + v.name + ", to set limits",
+		"/usr/sbin/glusterfs", helperOption, "--process-name=quota", "--log-level=WARNING", "--volfile-id=" + v.name,
+	}
+	for _, server := range v.servers {
+		argv = append(argv, "--volfile-server="+server)
+	}
+	return append(argv, v.where)
 }
 
 // bind makes a directory appear at target too. What is there already stays, unless its Gluster client has died.
