@@ -99,6 +99,14 @@ def test_the_pause_program_reaps_and_ends_politely(pause: Path) -> None:
         outer.wait(10)
 
 
+def test_the_driver_for_volumes_on_a_file_system_of_its_own() -> None:
+    """Its own tests, which mount and bind for real: in Go, for they call what the provisioner and a kubelet would."""
+    argv = ["unshare", "--mount", "go", "test", "-count=1", "-v", "-tags=grpcnotrace", "./driver"]
+    said = run(argv, cwd=DATA / "modules/gluster-csi", env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": ""})
+    assert said.count("--- PASS") >= 6
+    assert "--- SKIP" not in said
+
+
 def test_crane_takes_an_archive_and_pushes_it(pause_image: Path, tools: Path, tmp_path: Path) -> None:
     """What `docker save` writes, by another implementation; the registry takes it, and gives back the same image."""
     run([str(tools / "crane"), "validate", "--tarball", str(pause_image)])
