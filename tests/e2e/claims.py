@@ -14,7 +14,7 @@ from tests.e2e.labs import LabUnderTest
 
 NAMESPACE = "claims"
 MIB = 1 << 20
-WRITE = "import os, sys; f = open(sys.argv[1], 'wb'); f.write(os.urandom(int(sys.argv[2]))); f.flush(); os.fsync(f.fileno())"
+WRITE = "import os, sys; f = open(sys.argv[1], 'wb', 0); f.write(os.urandom(int(sys.argv[2]))); os.fsync(f.fileno())"
 
 
 def claim(name: str, size: str, **more: Any) -> dict[str, Any]:

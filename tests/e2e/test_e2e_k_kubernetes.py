@@ -194,9 +194,7 @@ def test_a_volume_outlives_the_driver_and_a_gluster_server(claims: Claims) -> No
 def test_what_is_not_offered_is_refused_in_words(claims: Claims) -> None:
     """A clone, a block device, and more than there is; for snapshots there is not even a kind of object."""
     source = {"dataSource": {"kind": "PersistentVolumeClaim", "name": "data"}}
-    claims.make(
-        claim("clone", "64Mi", **source), claim("block", "8Mi", volumeMode="Block"), claim("endless", "900Ti")
-    )
+    claims.make(claim("clone", "64Mi", **source), claim("block", "8Mi", volumeMode="Block"), claim("endless", "900Ti"))
     claims.wait_event("clone", "does not support clone")
     claims.wait_event("block", "volumeMode: must be Filesystem; got Block")
     claims.wait_event("endless", "has left to promise")

@@ -116,7 +116,8 @@ def test_masters_agree_on_all_but_themselves() -> None:
 
 def test_images_come_in_the_order_of_their_use() -> None:
     topology = shipped(LAB)
-    assert [i.name for i in RELEASE.images_of(topology.node("master1"), storage=True)][:2] == ["pause", "kube-apiserver"]
+    first = [image.name for image in RELEASE.images_of(topology.node("master1"), storage=True)][:2]
+    assert first == ["pause", "kube-apiserver"]
     assert [i.name for i in RELEASE.images_of(topology.node("worker1"), storage=True)] == [
         "pause",
         "flannel",
@@ -137,9 +138,7 @@ def addons(topology: Topology, release: Release) -> dict[str, str]:
     """What the first master applies, by the files' names."""
     files = render_lab(topology, fake_credentials(topology), {}, load_sources(), TARGET, release)
     written = yaml.safe_load(files["nodes/master1/user-data"].data)["write_files"]
-    return {
-        entry["path"].rpartition("/")[2]: entry["content"] for entry in written if entry["path"].startswith(ADDONS)
-    }
+    return {entry["path"].rpartition("/")[2]: entry["content"] for entry in written if entry["path"].startswith(ADDONS)}
 
 
 def test_claims_get_volumes_where_there_is_gluster_and_a_driver() -> None:
