@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """The demo: a guest book. Its pages come from any of its pods, its entries from one MariaDB.
 
-Settings are DEMO_DATABASE (the database's host), DEMO_PASSWORD, and POD and NODE, which the page shows. In DEMO_SHARED, a
-directory that all pods write to, each counts how many entries it took. ``/healthz`` says that the process answers,
+Settings are DEMO_DATABASE (the database's host), DEMO_PASSWORD, and POD and NODE, which the page shows. In DEMO_SHARED,
+a directory that all pods write to, each counts how many entries it took. ``/healthz`` says that the process answers,
 ``/readyz`` that the database does, ``/pods`` how many entries each pod took.
 """
 

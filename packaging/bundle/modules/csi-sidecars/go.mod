@@ -117,7 +117,7 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-// The versions that Kubernetes 1.36 itself is built with: what is compiled for it is used again.
+// The versions that Kubernetes 1.36 itself is built with.
 replace (
 	cel.dev/expr => cel.dev/expr v0.25.1
 	github.com/antlr4-go/antlr/v4 => github.com/antlr4-go/antlr/v4 v4.13.0
