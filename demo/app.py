@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """The demo: a guest book. Its pages come from any of its pods, its entries from one MariaDB.
 
-Settings are DEMO_DATABASE (the database's host), DEMO_PASSWORD, and POD and NODE, which the page shows. ``/healthz``
-says that the process answers, ``/readyz`` that the database does.
+Settings are DEMO_DATABASE (the database's host), DEMO_PASSWORD, and POD and NODE, which the page shows. In DEMO_SHARED,
+a directory that all pods write to, each counts how many entries it took. ``/healthz`` says that the process answers,
+``/readyz`` that the database does, ``/pods`` how many entries each pod took.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ import os
 import urllib.parse
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pymysql
 
 PORT = 8080
+POD = os.environ.get("POD", "?")
+NODE = os.environ.get("NODE", "?")
+SHARED = os.environ.get("DEMO_SHARED", "")
 SHOWN = 20
 LONGEST = 200
 PAGE = """<!doctype html>
@@ -33,6 +38,7 @@ button {{ font: inherit; padding: .4rem 1rem }} li {{ margin: .3rem 0 }} time {{
 <form method="post"><input name="text" maxlength="{longest}" required placeholder="Write something">
 <button>Sign</button></form>
 <ul>{entries}</ul>
+{takers}
 </body></html>
 """
 
@@ -56,6 +62,19 @@ def query(text: str, *values: object) -> list[tuple[object, ...]]:
         return list(cursor.fetchall())
 
 
+def count_entry() -> None:
+    """Note in the shared directory that this pod took an entry: one line each, in a file of its own."""
+    if SHARED:
+        with (Path(SHARED) / f"{POD}@{NODE}").open("a") as stream:
+            stream.write("1\n")
+
+
+def read_takers() -> list[tuple[str, int]]:
+    """``pod@node`` and how many entries it took, of all pods that ever took one."""
+    files = sorted(Path(SHARED).glob("*@*")) if SHARED else []
+    return [(file.name, file.read_text().count("\n")) for file in files]
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         match self.path:
@@ -67,6 +86,8 @@ class Handler(BaseHTTPRequestHandler):
             case "/entries":
                 rows = query("SELECT text FROM entries ORDER BY id")
                 self.answer("".join(f"{text}\n" for (text,) in rows), "text/plain")
+            case "/pods":
+                self.answer("".join(f"{name} {count}\n" for name, count in read_takers()), "text/plain")
             case "/":
                 self.answer(self.page(), "text/html")
             case _:
@@ -80,6 +101,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.BAD_REQUEST, "text is lacking")
             return
         query("INSERT INTO entries (text) VALUES (%s)", text)
+        count_entry()
         self.send_response(HTTPStatus.SEE_OTHER)
         self.send_header("Location", "/")
         self.send_header("Content-Length", "0")
@@ -89,13 +111,15 @@ class Handler(BaseHTTPRequestHandler):
         ((count, version),) = query("SELECT count(*), version() FROM entries")
         rows = query("SELECT text, written FROM entries ORDER BY id DESC LIMIT %s", SHOWN)
         entries = "".join(f"<li>{html.escape(str(text))} <time>{written}</time></li>" for text, written in rows)
+        takers = ", ".join(f"{name} ({count})" for name, count in read_takers())
         return PAGE.format(
-            pod=os.environ.get("POD", "?"),
-            node=os.environ.get("NODE", "?"),
+            pod=POD,
+            node=NODE,
             version=html.escape(str(version)),
             count=count,
             longest=LONGEST,
             entries=entries,
+            takers=f'<p class="by">taken by {html.escape(takers)}</p>' if takers else "",
         )
 
     def answer(self, text: str, kind: str) -> None:

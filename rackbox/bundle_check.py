@@ -42,6 +42,8 @@ def check_complete(bundle: Bundle, *, stacked_etcd: bool = False) -> None:
     for image in IMAGES:
         if image.name == "etcd" and not stacked_etcd:
             continue
+        if image.optional and image.component not in bundle.components:
+            continue
         repository = image.reference.rpartition(":")[0]
         version = bundle.components.get(image.component)
         wanted = image.reference.format(version=version) if version else repository

@@ -13,6 +13,7 @@ BIN = "/usr/local/bin"
 CNI = "/opt/cni/bin"
 NODES = ("control-plane", "worker")
 CONTROL_PLANE = ("control-plane",)
+WORKERS = ("worker",)
 ETCD = ("etcd",)
 
 SUITE = "trixie"
@@ -62,6 +63,8 @@ class Image:
     inside: str
     on: tuple[str, ...]
     userland: bool = False
+    optional: bool = False
+    """A bundle may lack it: one of an earlier release, or from upstream, where nobody publishes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,14 @@ def _stamps_of(package: str) -> dict[str, str]:
 
 _CONTAINERD = "github.com/containerd/containerd/v2"
 _ETCD = "go.etcd.io/etcd"
+_CSI = "github.com/kubernetes-csi"
+_QUIET = ("grpcnotrace",)
+"""gRPC without its trace pages, as Kubernetes is built: programs are smaller, and share what was compiled."""
 
 COMPONENTS = (
     Component("pause", "", (Program("./pause", "pause"),), {}),
     Component("flannel-cni", "", (Program("./flannel", "flannel", f"{CNI}/flannel", NODES),), {}),
+    Component("gluster-csi", "", (Program("./driver", "gluster-csi"),), {"main.version": "v{version}"}, _QUIET),
     Component(
         "cni-plugins",
         "github.com/containernetworking/plugins",
@@ -142,7 +149,17 @@ COMPONENTS = (
         _kubernetes("kubeadm", "kubelet", "kubectl", install=BIN, on=NODES)
         + _kubernetes("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"),
         {**_stamps_of("k8s.io/component-base/version"), **_stamps_of("k8s.io/client-go/pkg/version")},
-        tags=("grpcnotrace",),
+        tags=_QUIET,
+    ),
+    *(
+        Component(
+            f"csi-{name}",
+            f"{_CSI}/external-{name}/v{major}",
+            (Program(f"{_CSI}/external-{name}/v{major}/cmd/csi-{name}", f"csi-{name}"),),
+            {"main.version": "v{version}"},
+            tags=_QUIET,
+        )
+        for name, major in (("provisioner", 6), ("resizer", 2))
     ),
     Component("coredns", "github.com/coredns/coredns", (Program("github.com/coredns/coredns", "coredns"),), {}),
     Component(
@@ -190,6 +207,27 @@ IMAGES = (
     ),
     Image("metallb-controller", "metallb", "controller", "quay.io/metallb/controller:v{version}", "/controller", NODES),
     Image("metallb-speaker", "metallb", "speaker", "quay.io/metallb/speaker:v{version}", "/speaker", NODES),
+    Image(
+        "gluster-csi",
+        "gluster-csi",
+        "gluster-csi",
+        "rackbox.internal/gluster-csi:v{version}",
+        "/gluster-csi",
+        WORKERS,
+        optional=True,
+    ),
+    *(
+        Image(
+            f"csi-{name}",
+            f"csi-{name}",
+            f"csi-{name}",
+            f"{_K8S}/sig-storage/csi-{name}:v{{version}}",
+            f"/csi-{name}",
+            WORKERS,
+            optional=True,
+        )
+        for name in ("provisioner", "resizer")
+    ),
 )
 
 MANIFESTS = (

@@ -33,6 +33,7 @@ from rackbox.yamlfile import load_yaml
 
 OTHER_SOURCES = "RACKBOX_SOURCES"
 RELEASES = ("kubernetes", "github", "github_api", "github_raw")
+PUBLISHED = tuple(image for image in IMAGES if not image.optional)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def load_sources(path: Path | None = None) -> Sources:
     path = path or Path(os.environ.get(OTHER_SOURCES) or DATA / "sources.yaml")
     document = load_yaml(path).data
     groups: dict[str, dict[str, str]] = {}
-    hosts = sorted({parse_reference(image.reference.format(version="0")).host for image in IMAGES})
+    hosts = sorted({parse_reference(image.reference.format(version="0")).host for image in PUBLISHED})
     for group, wanted in (("releases", RELEASES), ("registries", tuple(hosts))):
         given = document.get(group)
         if not isinstance(given, dict):
@@ -230,7 +231,7 @@ class _Taking:
                 self._add_program(path, release.component, install, release.on)
 
     def take_images(self) -> None:
-        for image in IMAGES:
+        for image in PUBLISHED:
             reference = reference_of(image, self.pins.components)
             path = f"images/{image.name}.tar"
             base = self.sources.registries[parse_reference(reference).host]

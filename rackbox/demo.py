@@ -23,6 +23,7 @@ from rackbox.forwarding import open_forwarders
 from rackbox.kubeconfig import environment, require_cluster
 from rackbox.lab import LiveLab, lab_lock, open_lab
 from rackbox.progress import Steps
+from rackbox.release import STORAGE_CLASS
 from rackbox.run import Result, run
 from rackbox.templating import Templates
 from rackbox.topology import Node
@@ -46,7 +47,7 @@ def command(lab_file: Path, remove: bool) -> int:
     steps = Steps(console)
     with lab_lock(lab.paths):
         if remove:
-            with steps.step("demo removed (its data stays on the volume)"):
+            with steps.step("demo removed" if _has_claims(lab) else "demo removed (its data stays on the volume)"):
                 for what in (("namespace", NAMESPACE), ("persistentvolume", "demo-database")):
                     kubectl(lab, "delete", *what, "--ignore-not-found", timeout=120)
             return EXIT_OK
@@ -73,6 +74,11 @@ def kubectl(lab: LiveLab, *words: str, input: str | None = None, timeout: float 
     return run([str(program), *words], timeout=timeout, check=check, input=input, env=os.environ | environment(lab))
 
 
+def _has_claims(lab: LiveLab) -> bool:
+    """Whether the cluster gives volumes to those who claim them."""
+    return lab.topology.gluster_volume is not None and require_cluster(lab).has_storage
+
+
 def _render(lab: LiveLab) -> str:
     storage = lab.topology.gluster_volume is not None
     base = lab.topology.gluster_mount if storage else "/var/lib/rackbox"
@@ -85,6 +91,7 @@ def _render(lab: LiveLab) -> str:
             "password": _password(lab.paths.secrets / "demo-password"),
             "data_directory": f"{base}/demo",
             "shared": storage,
+            "storage_class": STORAGE_CLASS if _has_claims(lab) else "",
             "first_worker": lab.topology.by_role("worker")[0].name,
             "replicas": REPLICAS,
         },

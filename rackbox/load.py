@@ -6,12 +6,13 @@ A module of its own, because ``config`` imports the types of ``topology`` and no
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from rackbox.config import Config, load_config
 from rackbox.planner import plan_topology
-from rackbox.release import Choice, choose_release
+from rackbox.release import Choice, choose_release, describe_storage
 from rackbox.state import LabState
 from rackbox.topology import Kubernetes, Topology
 
@@ -43,6 +44,8 @@ def settle_kubernetes(
     choice = choose_release(topology.kubernetes, lab_file, bundles, bundle, reachable)
     if choice.source == "none":
         return plan_topology(config.without_kubernetes()), choice
+    if choice.release is not None:
+        choice = replace(choice, storage=describe_storage(choice.release, topology.gluster_volume))
     return topology, choice
 
 

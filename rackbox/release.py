@@ -38,6 +38,9 @@ NEEDED_IMAGES = (
 )
 NOT_LOADED = ("etcd", "flannel-cni-plugin")
 """Images for what is done in another way here: etcd is a service of the lab, and the plugin is mounted."""
+STORAGE_CLASS = "gluster"
+STORAGE_IMAGES = ("gluster-csi", "csi-provisioner", "csi-resizer")
+"""What volumes on the lab's Gluster need. A bundle may lack them: then there is no StorageClass."""
 SERVER = "kubernetes"
 
 
@@ -77,10 +80,16 @@ class Release:
     def minor(self) -> str:
         return ".".join(self.kubernetes.split(".")[:2])
 
-    def images_of(self, node: Node) -> tuple[Image, ...]:
-        """What ``node`` has to have, what starts first at the front."""
+    @property
+    def has_storage(self) -> bool:
+        """Whether there is a driver for volumes on Gluster in it."""
+        return {*STORAGE_IMAGES} <= {image.name for image in self.images}
+
+    def images_of(self, node: Node, storage: bool) -> tuple[Image, ...]:
+        """What ``node`` has to have, what starts first at the front. ``storage`` is whether the lab has Gluster."""
         here = {*WHERE.get(node.role, ())}
-        wanted = [image for image in self.images if image.on & here and image.name not in NOT_LOADED]
+        left_out = (*NOT_LOADED, *(() if storage else STORAGE_IMAGES))
+        wanted = [image for image in self.images if image.on & here and image.name not in left_out]
         order = ("pause", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "flannel", "kube-proxy")
         rank = {name: number for number, name in enumerate(order)}
         return tuple(sorted(wanted, key=lambda image: (rank.get(image.name, len(rank)), image.reference)))
@@ -92,11 +101,12 @@ class Release:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What was chosen and why, in words for a person. ``release`` is None where the lab comes without Kubernetes
-    (``none``), and where the packages are still to be fetched."""
+    (``none``), and where the packages are still to be fetched; ``storage`` says what comes of claims to volumes."""
 
     source: Literal["bundle", "packages", "none"]
     reason: str
     release: Release | None = None
+    storage: str = ""
 
     @property
     def to_fetch(self) -> bool:
@@ -106,7 +116,17 @@ class Choice:
     def words(self) -> str:
         if self.release is None:
             return f"{self.source}: {self.reason}"
-        return f"{self.release.kubernetes} from bundle {self.release.name}: {self.reason}"
+        storage = f"; {self.storage}" if self.storage else ""
+        return f"{self.release.kubernetes} from bundle {self.release.name}: {self.reason}{storage}"
+
+
+def describe_storage(release: Release, gluster_volume: str | None) -> str:
+    """What pods get that claim a volume."""
+    if gluster_volume is None:
+        return "no StorageClass, for the lab has no Gluster"
+    if not release.has_storage:
+        return "no StorageClass, for this bundle has no driver for Gluster (one made by `./lab bundle --from go` has)"
+    return f"StorageClass {STORAGE_CLASS} on Gluster volume {gluster_volume}"
 
 
 def choose_release(

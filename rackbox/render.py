@@ -18,7 +18,7 @@ from typing import Any
 
 from rackbox.credentials import Credentials
 from rackbox.hooks import VAGRANTFILE, SourceFile, Sources
-from rackbox.release import RELEASE_DIRECTORY, Release
+from rackbox.release import RELEASE_DIRECTORY, STORAGE_CLASS, Release
 from rackbox.templating import GuestFile, RenderedFile, Templates, VagrantSetting, format_write_files, quote_sh
 from rackbox.topology import KUBERNETES_ROLES, MANAGEMENT, WAN, Nic, Node, Topology
 
@@ -105,6 +105,7 @@ def render_env(topology: Topology, node: Node) -> dict[str, str]:
         "GLUSTER_SERVERS": " ".join(server.fqdn for server in storage),
         "GLUSTER_VOLUME": topology.gluster_volume or "" if storage else "",
         "GLUSTER_BRICK": bricks[0] if bricks else "",
+        "GLUSTER_QUOTA": "yes" if topology.kubernetes and node.role == "gluster" else "",
         "GLUSTER_MOUNT": topology.gluster_mount if node.role == "worker" and storage else "",
         "VOLUMES": " ".join(f"{volume.name}:{volume.mount}:{volume.size_mib}" for volume in node.volumes),
         "WAIT_SECONDS": str(_wait_seconds(topology, node)),
@@ -249,7 +250,7 @@ class _Renderer:
         values = self._config_values | {"node": node}
         release = self._releases.get(node.name, self._release)
         if release is not None and node.role in KUBERNETES_ROLES:
-            values |= {"release": release, "images": release.images_of(node)}
+            values |= {"release": release, "images": release.images_of(node, self._topology.gluster_volume is not None)}
         result = []
         directories = ["common", node.role, *self._cluster_directories(node.role)]
         for source in (file for directory in directories for file in self._sources.below(f"{directory}/files")):
@@ -283,8 +284,15 @@ class _Renderer:
             "kubernetes": topology.kubernetes,
             "release": self._release,
             "release_directory": RELEASE_DIRECTORY,
+            "storage_class": self._storage_class,
             "cluster_nics": sorted({nic.network for node in topology.kubernetes_nodes for nic in node.lab_nics}),
         }
+
+    @property
+    def _storage_class(self) -> str:
+        """The name of the class that claims are given volumes of; "" where there is none."""
+        there = self._release is not None and self._release.has_storage and self._topology.gluster_volume
+        return STORAGE_CLASS if there else ""
 
     def _cluster_directories(self, role: str) -> tuple[str, ...]:
         """Where the hooks and files are that a role's machines have only as nodes of a cluster."""

@@ -21,6 +21,9 @@ VERSIONS = {
     "metallb": "0.15.2",
     "cni-plugins": "1.9.1",
     "containerd": "2.3.7",
+    "gluster-csi": "1.0.0",
+    "csi-provisioner": "6.3.0",
+    "csi-resizer": "2.2.0",
 }
 
 

@@ -38,6 +38,9 @@ RELEASE = Release(
             "kube-apiserver": ("control-plane",),
             "kube-proxy": ("control-plane", "worker"),
             "pause": ("control-plane", "worker"),
+            "gluster-csi": ("worker",),
+            "csi-provisioner": ("worker",),
+            "csi-resizer": ("worker",),
         }.items()
     ),
     manifests=frozenset({"flannel.yaml", "metallb.yaml"}),

@@ -37,11 +37,26 @@ start_volume() {
   [[ $(volume_field Status) == Started ]] || gluster --mode=script volume start "$RACKBOX_GLUSTER_VOLUME"
 }
 
+# Directories may have a limit to their size. A brick asks at each write what they hold: by default it would go by what
+# it heard up to a minute ago, and let through whatever is written meanwhile.
+limit_directories() {
+  local kind
+  [[ $(volume_field features.quota) == on ]] ||
+    gluster --mode=script volume quota "$RACKBOX_GLUSTER_VOLUME" enable
+  for kind in soft-timeout hard-timeout; do
+    [[ $(volume_field "features.$kind") == 0 ]] ||
+      gluster --mode=script volume quota "$RACKBOX_GLUSTER_VOLUME" "$kind" 0
+  done
+}
+
 # Each step is tried again for a while: glusterd refuses one while another server holds the pool's lock.
 if [[ $RACKBOX_FQDN == "${servers[0]}" ]]; then
   wait_until "volume $RACKBOX_GLUSTER_VOLUME created" 60 create_volume
   wait_until "volume $RACKBOX_GLUSTER_VOLUME configured" 60 set_options
   wait_until "volume $RACKBOX_GLUSTER_VOLUME started" 60 start_volume
+  if [[ -n $RACKBOX_GLUSTER_QUOTA ]]; then
+    wait_until "limits for directories of volume $RACKBOX_GLUSTER_VOLUME" 60 limit_directories
+  fi
 fi
 
 brick_online() {

@@ -27,7 +27,7 @@ from rackbox.bundle_build import stamps_of
 from rackbox.bundle_check import check_bundle
 from rackbox.bundle_pins import DATA, Pins, load_pins
 from rackbox.bundle_recipe import COMPONENTS, IMAGES, reference_of
-from rackbox.bundle_upstream import build_from_upstream, load_sources
+from rackbox.bundle_upstream import PUBLISHED, build_from_upstream, load_sources
 from rackbox.errors import LabError
 from rackbox.golang import build_programs, modules_of
 from rackbox.oci import Entry, ImageConfig, read_image, write_image, write_layer
@@ -102,6 +102,14 @@ def test_the_pause_program_reaps_and_ends_politely(pause: Path) -> None:
     finally:
         outer.kill()
         outer.wait(10)
+
+
+def test_the_driver_for_volumes_on_a_file_system_of_its_own() -> None:
+    """Its own tests, which mount and bind for real: in Go, for they call what the provisioner and a kubelet would."""
+    argv = ["unshare", "--mount", "go", "test", "-count=1", "-v", "-tags=grpcnotrace", "./driver"]
+    said = run(argv, cwd=DATA / "modules/gluster-csi", env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": ""})
+    assert said.count("--- PASS") >= 6
+    assert "--- SKIP" not in said
 
 
 def test_crane_takes_an_archive_and_pushes_it(pause_image: Path, tools: Path, tmp_path: Path) -> None:
@@ -203,7 +211,7 @@ def upstream(pins: Pins, tools: Path, tmp_path: Path) -> Iterator[tuple[Path, Pa
     publish(site, pins, manifests_for(pins))
     with serving(site) as releases, registry(tools / "registry", images) as url:
         host = url.removeprefix("http://")
-        for image in IMAGES:
+        for image in PUBLISHED:
             reference = reference_of(image, pins.components)
             layout = tmp_path / f"push-{image.name}"
             layout.mkdir()

@@ -20,6 +20,7 @@ from rackbox.bundle import list_bundles, release_numbers
 from rackbox.kubeconfig import kubeconfig_path
 from rackbox.run import Result, run
 from rackbox.tools import find_user_home
+from tests.e2e.claims import MIB, NAMESPACE, Claims, claim, pod
 from tests.e2e.conftest import _take_away
 from tests.e2e.host import Traces
 from tests.e2e.labs import BUILD_SECONDS, LabUnderTest, derive_lab, environment
@@ -31,10 +32,10 @@ SYSTEM_SECONDS = 240.0
 
 @pytest.fixture(scope="module")
 def cluster(lab_name: str, host_before: Traces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
-    """The cluster of the shipped lab, less one worker and the storage: up, and healthy."""
+    """The cluster of the shipped lab, less one worker: up, and healthy."""
     if not any(find_user_home().bundles.glob("*/manifest.json")):
         pytest.skip("there is no bundle: make one with `./lab bundle`")
-    nodes = {"gateway": None, "lb": None, "master": {"count": 3}, "worker": {"count": 2}}
+    nodes = {"gateway": None, "lb": None, "master": {"count": 3}, "worker": {"count": 2}, "gluster": {"count": 3}}
     changes = {"nodes": nodes, "kubernetes": {"source": "bundle"}}
     lab = derive_lab("kubernetes", f"{lab_name}-k", tmp_path_factory.mktemp("kubernetes") / "lab.yaml", changes)
     try:
@@ -128,6 +129,90 @@ def test_the_demo_answers_everywhere(cluster: LabUnderTest, demo: dict[str, str]
 def test_logs_and_exec_go_through_the_api(cluster: LabUnderTest, demo: dict[str, str]) -> None:
     """The API server trusts a kubelet by the cluster's own CA alone."""
     assert "ready for connections" in kubectl(cluster, "--namespace", "demo", "logs", "database-0").stdout
+
+
+@pytest.fixture(scope="module")
+def claims(cluster: LabUnderTest, demo: dict[str, str]) -> Claims:
+    """A claim of 16 MiB, bound, with a pod on each of two workers. The demo has brought the image."""
+    kubectl(cluster, "create", "namespace", NAMESPACE)
+    made = Claims(cluster)
+    first, second = cluster.names("worker")
+    ready = ("--for=condition=Ready", "pod/first", "pod/second")
+    made.make(claim("data", "16Mi"), pod("first", first, "data"), pod("second", second, "data"), wait=ready)
+    return made
+
+
+def test_a_volume_is_written_from_two_workers(claims: Claims) -> None:
+    for name, other in (("first", "second"), ("second", "first")):
+        claims.inside(name, "sh", "-c", f"echo {name} > /data/of-{name}")
+        assert claims.inside(other, "cat", f"/data/of-{name}").stdout.strip() == name
+
+
+def test_a_volume_holds_no_more_than_was_asked_for_and_grows(claims: Claims) -> None:
+    size = claims.inside("first", "df", "--block-size=1M", "--output=size", "/data").stdout.split()[-1]
+    assert int(size) == 16
+    claims.write("first", "half", 8 * MIB)
+    refused = claims.write("second", "more", 40 * MIB, code=None)
+    assert refused.returncode != 0
+    assert "Disk quota exceeded" in refused.stdout + refused.stderr
+    held = claims.held("first")
+    assert held <= 18 * MIB, "16 and what was under way"
+    patch = json.dumps({"spec": {"resources": {"requests": {"storage": "64Mi"}}}})
+    claims.kubectl("patch", "pvc", "data", "--patch", patch)
+    claims.kubectl("wait", "--timeout=60s", "pvc/data", "--for=jsonpath={.status.capacity.storage}=64Mi")
+    claims.write("second", "more", 40 * MIB)
+    assert claims.held("first") >= 48 * MIB
+    claims.inside("first", "rm", "/data/more")
+
+
+def test_data_moves_with_its_pod(claims: Claims) -> None:
+    first, second = claims.lab.names("worker")
+    before = claims.inside("first", "sha256sum", "/data/half").stdout.split()[0]
+    claims.kubectl("delete", "pod", "first")
+    claims.make(pod("first", second, "data"), wait=("--for=condition=Ready", "pod/first"))
+    assert claims.inside("first", "sha256sum", "/data/half").stdout.split()[0] == before
+    claims.kubectl("delete", "pod", "first")
+    claims.make(pod("first", first, "data"), wait=("--for=condition=Ready", "pod/first"))
+
+
+def test_a_volume_outlives_the_driver_and_a_gluster_server(claims: Claims) -> None:
+    claims.kubectl("--namespace", "gluster-csi", "delete", "pod", "--selector", "app=node")
+    claims.write("first", "without-driver", MIB)
+    claims.lab.power_off(["gluster2"])
+    try:
+        claims.write("first", "without-server", MIB)
+        assert claims.inside("second", "stat", "--format=%s", "/data/without-server").stdout.strip() == str(MIB)
+        claims.make(claim("meanwhile", "8Mi"), wait=("--for=jsonpath={.status.phase}=Bound", "pvc/meanwhile"))
+        refused = claims.write("first", "too-much", 80 * MIB, code=None)
+        assert "Disk quota exceeded" in refused.stdout + refused.stderr
+    finally:
+        claims.lab.live.machine("gluster2").power_on()
+    claims.inside("first", "rm", "/data/too-much")
+    claims.lab.live.wait_healthy(SYSTEM_SECONDS)
+    claims.kubectl("delete", "pvc", "meanwhile")
+
+
+def test_what_is_not_offered_is_refused_in_words(claims: Claims) -> None:
+    """A clone, a block device, and more than there is; for snapshots there is not even a kind of object."""
+    source = {"dataSource": {"kind": "PersistentVolumeClaim", "name": "data"}}
+    claims.make(claim("clone", "64Mi", **source), claim("block", "8Mi", volumeMode="Block"), claim("endless", "900Ti"))
+    claims.wait_event("clone", "does not support clone")
+    claims.wait_event("block", "volumeMode: must be Filesystem; got Block")
+    claims.wait_event("endless", "has left to promise")
+    unknown = claims.kubectl("get", "volumesnapshots", code=None)
+    assert unknown.returncode != 0
+    assert "doesn't have a resource type" in unknown.stdout + unknown.stderr
+    claims.kubectl("delete", "pvc", "clone", "block", "endless")
+
+
+def test_a_claim_that_is_deleted_frees_its_space(claims: Claims) -> None:
+    volume = claims.volume_of("data")
+    worker = claims.lab.names("worker")[0]
+    assert volume in claims.lab.run(worker, "ls /mnt/shared/kubernetes").stdout.split()
+    claims.kubectl("delete", "pod", "first", "second")
+    claims.kubectl("delete", "pvc", "data")
+    claims.kubectl("wait", "--for=delete", f"pv/{volume}", "--timeout=90s")
+    assert volume not in claims.lab.run(worker, "ls /mnt/shared/kubernetes").stdout.split()
 
 
 def test_the_api_answers_while_a_master_is_powered_off(cluster: LabUnderTest) -> None:

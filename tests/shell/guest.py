@@ -16,7 +16,7 @@ from tests.rendering import rendered, shipped
 # What a hook may do at every run without changing anything.
 CHANGES = re.compile(
     r"^(systemctl (start|stop|restart|reload|reload-or-restart|enable|disable|daemon-reload)\b"
-    r"|gluster .*\b(probe|create|set|start)\b|cibadmin --replace|networkctl|install\b)"
+    r"|gluster .*\b(probe|create|set|start|quota)\b|cibadmin --replace|networkctl|install\b)"
 )
 
 FAKES = {
@@ -72,6 +72,8 @@ case $* in
   *volume\\ info*) cat "$STATE/volume" ;;
   *volume\\ create*) echo 'Status: Created' >"$STATE/volume" ;;
   *volume\\ set*) echo 'cluster.heal-timeout: 10' >>"$STATE/volume" ;;
+  *quota\\ *\\ enable) echo 'features.quota: on' >>"$STATE/volume" ;;
+  *quota\\ *-timeout\\ *) echo "features.${*: -2:1}: ${!#}" >>"$STATE/volume" ;;
   *volume\\ start*) sed -i s/Created/Started/ "$STATE/volume" ;;
 esac
 """,

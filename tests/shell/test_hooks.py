@@ -198,6 +198,17 @@ def test_only_the_first_gluster_server_makes_the_volume(tmp_path: Path) -> None:
     assert second.changes() == []
 
 
+def test_a_cluster_s_gluster_volume_limits_directories_at_once(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "gluster1", "kubernetes")
+    (guest.state / "all-joined").touch()
+    assert guest.hook("gluster/30-create-volume.sh").returncode == 0
+    asked = [line.partition("volume quota shared ")[2] for line in guest.changes() if " quota " in line]
+    assert asked == ["enable", "soft-timeout 0", "hard-timeout 0"]
+    before = len(guest.changes())
+    assert guest.hook("gluster/30-create-volume.sh").returncode == 0
+    assert len(guest.changes()) == before, "the second time nothing is changed"
+
+
 def test_the_first_cluster_configuration_is_put_where_pacemaker_looks(tmp_path: Path) -> None:
     guest = FakeGuest(tmp_path, "lb1")
     assert guest.hook("lb/20-start-cluster.sh").returncode == 0

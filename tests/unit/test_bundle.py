@@ -178,6 +178,16 @@ def test_etcd_is_asked_for_only_when_it_is_stacked(bundle: Bundle) -> None:
         check_complete(without, stacked_etcd=True)
 
 
+def test_a_bundle_may_lack_the_driver_for_volumes_but_not_a_part_of_it(bundle: Bundle) -> None:
+    """One of an earlier release, or from upstream."""
+    storage = ("gluster-csi", "csi-provisioner", "csi-resizer")
+    images = tuple(image for image in bundle.images if image.component not in storage)
+    components = {name: version for name, version in bundle.components.items() if name not in storage}
+    check_complete(dataclasses.replace(bundle, images=images, components=components))
+    with pytest.raises(LabError, match=r"missing: image rackbox\.internal/gluster-csi:v1\.0\.0"):
+        check_complete(dataclasses.replace(bundle, images=images))
+
+
 def test_a_missing_program(bundle: Bundle) -> None:
     files = tuple(file for file in bundle.files if file.path != "bin/kubeadm")
     with pytest.raises(LabError, match="missing: program kubeadm"):

@@ -12,11 +12,13 @@ import yaml
 
 from rackbox.forwarding import plan_forwards
 from rackbox.health import health_json, judge_lab
+from rackbox.hooks import load_sources
 from rackbox.paths import LabPaths
 from rackbox.providers import lxc
-from rackbox.render import render_env
-from rackbox.topology import Node
-from tests.rendering import RELEASE, rendered, shipped, text
+from rackbox.release import STORAGE_IMAGES, Release
+from rackbox.render import render_env, render_lab
+from rackbox.topology import Node, Topology
+from tests.rendering import RELEASE, TARGET, fake_credentials, rendered, shipped, text
 from tests.unit.test_health import healthy
 
 LAB = "kubernetes"
@@ -114,13 +116,62 @@ def test_masters_agree_on_all_but_themselves() -> None:
 
 def test_images_come_in_the_order_of_their_use() -> None:
     topology = shipped(LAB)
-    assert [i.name for i in RELEASE.images_of(topology.node("master1"))][:2] == ["pause", "kube-apiserver"]
-    assert [i.name for i in RELEASE.images_of(topology.node("worker1"))] == [
+    first = [image.name for image in RELEASE.images_of(topology.node("master1"), storage=True)][:2]
+    assert first == ["pause", "kube-apiserver"]
+    assert [i.name for i in RELEASE.images_of(topology.node("worker1"), storage=True)] == [
         "pause",
         "flannel",
         "kube-proxy",
         "coredns",
+        "csi-provisioner",
+        "csi-resizer",
+        "gluster-csi",
     ]
+    without = [image.name for image in RELEASE.images_of(topology.node("worker1"), storage=False)]
+    assert without == ["pause", "flannel", "kube-proxy", "coredns"]
+
+
+ADDONS = "/etc/rackbox/kubernetes/addons"
+
+
+def addons(topology: Topology, release: Release) -> dict[str, str]:
+    """What the first master applies, by the files' names."""
+    files = render_lab(topology, fake_credentials(topology), {}, load_sources(), TARGET, release)
+    written = yaml.safe_load(files["nodes/master1/user-data"].data)["write_files"]
+    return {entry["path"].rpartition("/")[2]: entry["content"] for entry in written if entry["path"].startswith(ADDONS)}
+
+
+def test_claims_get_volumes_where_there_is_gluster_and_a_driver() -> None:
+    topology = shipped(LAB)
+    written = addons(topology, RELEASE)
+    assert "- storage.yaml" in written["kustomization.yaml"]
+    objects = {item["kind"]: item for item in yaml.safe_load_all(written["storage.yaml"])}
+    assert objects["StorageClass"]["metadata"]["annotations"] == {"storageclass.kubernetes.io/is-default-class": "true"}
+    assert objects["StorageClass"]["provisioner"] == objects["CSIDriver"]["metadata"]["name"]
+    known = {image.reference for image in RELEASE.images}
+    for kind in ("Deployment", "DaemonSet"):
+        for container in objects[kind]["spec"]["template"]["spec"]["containers"]:
+            assert container["image"] in known
+    arguments = objects["DaemonSet"]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--servers=gluster1.kube.demo,gluster2.kube.demo,gluster3.kube.demo" in arguments
+    assert "--volume=shared" in arguments
+
+
+def test_without_gluster_or_a_driver_there_is_no_storage_class() -> None:
+    old = replace(RELEASE, images=tuple(image for image in RELEASE.images if image.name not in STORAGE_IMAGES))
+    without_gluster = shipped("kubernetes-small")
+    assert without_gluster.gluster_volume is None
+    for topology, release in ((shipped(LAB), old), (without_gluster, RELEASE)):
+        written = addons(topology, release)
+        assert "storage.yaml" not in written
+        assert "storage" not in written["kustomization.yaml"]
+
+
+def test_gluster_limits_directories_only_for_a_cluster() -> None:
+    for lab, wanted in ((LAB, "yes"), ("default", "")):
+        topology = shipped(lab)
+        assert render_env(topology, topology.node("gluster1"))["RACKBOX_GLUSTER_QUOTA"] == wanted
+        assert render_env(topology, topology.node("worker1"))["RACKBOX_GLUSTER_QUOTA"] == ""
 
 
 def test_a_lab_without_balancers_has_its_one_master() -> None:

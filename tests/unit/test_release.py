@@ -13,7 +13,7 @@ from rackbox.errors import EXIT_COULD_NOT_RUN, LabError, MissingTool
 from rackbox.kubernetes_preflight import check_files, check_room, needed_memory
 from rackbox.load import settle_kubernetes
 from rackbox.paths import PROJECT
-from rackbox.release import Choice, choose_release
+from rackbox.release import STORAGE_IMAGES, Choice, choose_release
 from rackbox.state import LabState
 from rackbox.topology import Kubernetes
 from tests.bundles import make_bundle, make_release
@@ -171,6 +171,26 @@ def test_without_a_release_the_lab_comes_without_a_cluster(tmp_path: Path) -> No
     assert bare.kubernetes is None
     assert [service.name for service in bare.services] == ["etcd"]
     assert {volume.name for node in bare.by_role("master") for volume in node.volumes} == {"etcd"}
+
+
+def test_the_choice_says_what_comes_of_claims(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "old", "1.36.3")
+
+    def words(lab: str) -> str:
+        file = PROJECT / "config" / f"{lab}.yaml"
+        _, choice = settle_kubernetes(load_config(file), shipped(lab), file, tmp_path, None)
+        assert choice is not None
+        return choice.words
+
+    assert "no StorageClass, for this bundle has no driver" in words("kubernetes")
+    document = json.loads((bundle / "manifest.json").read_text())
+    template = document["images"][0]
+    document["images"] += [
+        {**template, "reference": f"registry.example/{name}:v1", "on": ["worker"]} for name in STORAGE_IMAGES
+    ]
+    (bundle / "manifest.json").write_text(json.dumps(document))
+    assert "; StorageClass gluster on Gluster volume shared" in words("kubernetes")
+    assert "no StorageClass, for the lab has no Gluster" in words("kubernetes-small")
 
 
 def test_a_state_says_what_was_booted(tmp_path: Path) -> None:

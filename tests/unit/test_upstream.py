@@ -10,7 +10,14 @@ import yaml
 
 from rackbox.bundle_pins import load_pins
 from rackbox.bundle_recipe import IMAGES, MANIFESTS, reference_of
-from rackbox.bundle_upstream import MANIFEST_URLS, OTHER_SOURCES, RELEASED, asset_checksum, load_sources
+from rackbox.bundle_upstream import (
+    MANIFEST_URLS,
+    OTHER_SOURCES,
+    PUBLISHED,
+    RELEASED,
+    asset_checksum,
+    load_sources,
+)
 from rackbox.errors import LabError
 from rackbox.registry import Reference, _choose, find_checksum, parse_reference
 
@@ -76,7 +83,7 @@ def test_the_image_for_this_architecture_is_chosen() -> None:
 def test_the_default_sources_are_complete_and_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(OTHER_SOURCES)
     sources = load_sources()
-    for image in IMAGES:
+    for image in PUBLISHED:
         assert parse_reference(reference_of(image, load_pins().components)).host in sources.registries
     urls = [release.url for release in RELEASED] + [MANIFEST_URLS[manifest.name] for manifest in MANIFESTS]
     assert {url.partition("/")[0] for url in urls} <= set(sources.releases)
@@ -112,4 +119,9 @@ def test_sources_without_a_group(tmp_path: Path) -> None:
 def test_every_component_of_the_pins_comes_from_somewhere() -> None:
     pins = load_pins()
     brought = {release.component for release in RELEASED} | {image.component for image in IMAGES}
+    assert {image.name for image in IMAGES} - {image.name for image in PUBLISHED} == {
+        "gluster-csi",
+        "csi-provisioner",
+        "csi-resizer",
+    }, "nobody publishes the driver, and without it its helpers are of no use"
     assert brought == set(pins.components) | set(pins.only_upstream)
