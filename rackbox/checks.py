@@ -142,6 +142,11 @@ def _role_volumes(facts: RoleFacts, nodes: RoleNodes) -> Found:
             yield (*here, "mount"), f"must be another path: {mounts[mount]} is there; got {mount}"
         else:
             mounts[mount] = name
+        if volume.disk is not None and name in BOX_VOLUMES:
+            yield (
+                (*here, "disk"),
+                f"must not be given: {name} lies on the box's own disk; got {format_size(volume.disk)}",
+            )
 
 
 def _names(config: Config) -> Found:
