@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rackbox.ovf import CONTROLLER
 from rackbox.paths import LabPaths
 from rackbox.providers import Capability
 from rackbox.templating import Symbol, VagrantSetting, VagrantValue
@@ -94,7 +95,7 @@ def _network(topology: Topology, node: Node, number: int) -> dict[str, VagrantVa
 
 
 def _attach(port: int, kind: str, medium: str) -> VagrantSetting:
-    place = ("--storagectl", "SATA Controller", "--port", str(port), "--device", "0")
+    place = ("--storagectl", CONTROLLER, "--port", str(port), "--device", "0")
     return VagrantSetting("customize", (("storageattach", Symbol("id"), *place, "--type", kind, "--medium", medium),))
 
 
