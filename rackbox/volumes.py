@@ -69,6 +69,9 @@ def check_change(before: Topology, after: Topology) -> list[str]:
             found.append(f"{node.name}: disk: must be {was} or more, as it is: it cannot shrink; got {now}")
         for volume in node.volumes:
             old = had.get(volume.name)
+            if old is None and volume.disk_mib:
+                text = "must be there when its machine is made, since it has a disk of its own"
+                found.append(f"{node.name}: volume {volume.name}: {text}; got it anew")
             if old is not None and volume.size_mib < old.size_mib:
                 was, now = format_size(old.size_mib), format_size(volume.size_mib)
                 text = f"must be {was} or more, as it is: it cannot shrink; got {now}"

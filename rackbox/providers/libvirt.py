@@ -171,8 +171,9 @@ class LibvirtProvider(PlacedProvider):
             if old.name not in used and not (old == image and old.samefile(installed / BOX_IMAGE)):
                 old.unlink()
         mine = {_own_disk_name(node, volume) for node in topology.nodes for volume in node.own_disks}
+        there = tuple(f"{name}-" for name in self.existing(topology, paths))
         for disk in pool.glob("*.qcow2"):
-            if disk.name not in mine:
+            if disk.name not in mine and not disk.name.startswith(there):
                 disk.unlink()
         if not image.exists():
             try:
@@ -199,7 +200,7 @@ class LibvirtProvider(PlacedProvider):
         pool = libvirtd.images(paths)
         disks = {target: (_own_disk_name(node, volume), volume.disk_mib) for target, volume in _targets(node)}
         for target, (name, mib) in {"vda": (f"{node.name}.img", node.disk_mib), **disks}.items():
-            if virtual_mib(pool / name) < mib:
+            if 0 < virtual_mib(pool / name) < mib:
                 self._virsh(topology, "blockresize", node.name, target, f"{mib}MiB")
 
     def power_off(self, topology: Topology, node: Node) -> None:

@@ -167,6 +167,13 @@ NODES = [
         "must be another path: etcd is there; got /var/lib/etcd",
     ),
     Bad(
+        "a brick that is too small for XFS",
+        START + "  gluster:\n    volumes:\n      brick: {size: 256M}\n",
+        6,
+        "nodes.gluster.volumes.brick.size",
+        "must be 512M or more on a disk of its own (XFS); got 256M",
+    ),
+    Bad(
         "a disk of its own for what lies on the box's",
         START + "  worker:\n    volumes:\n      var: {size: 8G, disk: 10G}\n",
         6,

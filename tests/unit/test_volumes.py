@@ -101,6 +101,11 @@ def test_a_volume_s_own_disk_only_grows(had: int, wanted: int, problems: list[st
     assert check_change(before, with_volumes(Volume("brick", "/srv/brick", 4096, disk_mib=wanted))) == problems
 
 
+def test_a_disk_comes_with_its_machine() -> None:
+    (problem,) = check_change(with_volumes(), with_volumes(Volume("data", "/srv/data", 1024, disk_mib=2048)))
+    assert problem.startswith("master1: volume data: must be there when its machine is made")
+
+
 def test_a_machine_s_disk_only_grows() -> None:
     def with_disk(mib: int) -> Topology:
         topology = shipped("small")
