@@ -16,11 +16,11 @@ from rackbox.task import after_double_dash, command, lab_file, out_file, path_or
 
 
 @command(provider="ask only whether this one can run")
-def doctor(_: Context, provider: str = "lxc", json: bool = False) -> int:
+def doctor(_: Context, provider: str = "lxc", lab: str = "", json: bool = False) -> int:
     """Show what this computer can run, what is missing, and how to get it."""
     from rackbox import doctor
 
-    return doctor.command(provider, json)
+    return doctor.command(provider, json, lab_file(lab))
 
 
 @command()

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,8 @@ LEAST_DISK_GIB = 4  # the box (1 GiB as archive and tree), its build, and what 1
 LEAST_MEMORY_GIB = 3
 LEAST_DISK_VM_GIB = 8  # as above; a box of volumes, and the disks of a small lab
 PROBE_TIMEOUT_S = 10.0
+
+VAGRANT_GEMS = (Path("/usr/share/rubygems-integration/all/gems"), *Path("/opt/vagrant/embedded/gems").glob("**/gems"))
 
 BRIDGE_SCRIPT = """
 ip link add br0 type bridge
@@ -96,6 +98,42 @@ def check_plugin(name: str) -> Check:
     return Check(name, bool(versions), found, "any version", package=name)
 
 
+def check_libvirtd() -> Check:
+    """virsh and Vagrant's plugin are there on many computers that have no daemon. Isolated ports came with 6.1."""
+    check = check_version("libvirt-daemon", ["libvirtd", "--version"], (6, 1), "libvirt")
+    return replace(check, need="libvirtd 6.1 or newer, not started: each lab starts its own")
+
+
+def check_virtualbox() -> Check:
+    """Host-only networks are as networks.conf allows them since 6.1.28."""
+    check = check_version("virtualbox", ["VBoxManage", "--version"], (6, 1))
+    fix = "a release from virtualbox.org/wiki/Linux_Downloads; Debian 12 and 13 have none"
+    return replace(check, package="", fix="" if check.ok else fix)
+
+
+def check_virtualbox_module() -> Check:
+    there = Path("/dev/vboxdrv").exists()
+    fix = "as root: /sbin/vboxconfig, or (in a container) nothing helps"
+    return Check("vboxdrv", there, "loaded" if there else "not loaded", "VirtualBox's kernel module", fix)
+
+
+def check_virtualbox_driver(gems: Sequence[Path] = VAGRANT_GEMS) -> Check:
+    """Vagrant refuses a VirtualBox that is newer than it knows."""
+    try:
+        found = parse_version(run(["VBoxManage", "--version"], timeout=PROBE_TIMEOUT_S, check=False).stdout) or ()
+    except LabError:
+        found = ()
+    drivers = [path for top in gems for path in top.glob("vagrant-[0-9]*/plugins/providers/virtualbox/driver/*.rb")]
+    names = [path.stem.removeprefix("version_") for path in drivers if path.stem.startswith("version_")]
+    known = sorted(tuple(map(int, name.split("_"))) for name in names)
+    need = "a Vagrant that knows this VirtualBox"
+    if not known or not found:
+        return Check("vagrant and virtualbox", True, "not asked: one of them was not found", need, required=False)
+    newest = ".".join(map(str, known[-1]))
+    fix = "a newer Vagrant, or an older VirtualBox"
+    return Check("vagrant and virtualbox", found[:2] in known, f"Vagrant knows up to {newest}", need, fix)
+
+
 def check_vagrant_lxc() -> Check:
     return check_plugin("vagrant-lxc")
 
@@ -136,7 +174,7 @@ def check_nft() -> Check:
 
 def check_overlay() -> Check:
     """On the very file system that labs will be kept on: overlayfs refuses some (another overlay, NFS)."""
-    kept = _existing(find_user_home().data)
+    kept = existing_directory(find_user_home().data)
     need = f"overlayfs on {kept}"
     fix = "set RACKBOX_HOME to a directory on a plain local file system (ext4, xfs, btrfs)"
     try:
@@ -165,7 +203,7 @@ def check_cgroups() -> Check:
 
 
 def check_disk(least_gib: int = LEAST_DISK_GIB) -> Check:
-    kept = _existing(find_user_home().data)
+    kept = existing_directory(find_user_home().data)
     free = shutil.disk_usage(kept).free / GIB
     fix = "make room, or set RACKBOX_HOME to a directory that has it"
     return Check("disk", free >= least_gib, f"{free:.1f} GiB free on {kept}", f"{least_gib} GiB", fix)
@@ -201,7 +239,7 @@ def _run_apart(
     return Check(name, result.ok, "works" if result.ok else (said or ["does not work"])[0], need, fix)
 
 
-def _existing(path: Path) -> Path:
+def existing_directory(path: Path) -> Path:
     """``path``, or the nearest directory above it that is there."""
     return next(parent for parent in (path, *path.parents) if parent.is_dir())
 
@@ -262,6 +300,11 @@ def _vm_build_checks() -> tuple[Probe, ...]:
     )
 
 
+def check_release() -> Check:
+    fix = "`./lab render` writes its Vagrantfile; boot labs with --provider lxc or libvirt"
+    return Check("rackbox", False, "plans and renders labs of VirtualBox", "boots them: not in this release", fix)
+
+
 def check_build_root() -> Check:
     uid = os.geteuid()
     fix = "run as root: a box's tree has files of many owners"
@@ -284,13 +327,14 @@ def check_c_compiler() -> Check:
 
 
 def _libvirt_checks() -> tuple[Probe, ...]:
-    asked = {"vagrant", "vagrant-libvirt", f"qemu-system-x86{BACKPORTS}"}
+    asked = {"vagrant", "vagrant-libvirt", "libvirt-daemon", f"qemu-system-x86{BACKPORTS}"}
     simple = (partial(check_package, package) for package in load_packages("libvirt") if package.name not in asked)
     return (
         check_root,
         check_vagrant,
         partial(check_plugin, "vagrant-libvirt"),
         check_qemu,
+        check_libvirtd,
         *simple,
         check_accelerator,
         check_network_namespace,
@@ -304,6 +348,14 @@ CHECKS: Mapping[str, tuple[Probe, ...]] = {
     "lxc": _lxc_checks(),
     "libvirt": _libvirt_checks(),
     "libvirt+kvm": (check_kvm_works, *_libvirt_checks()),
+    "virtualbox": (
+        check_release,
+        check_vagrant,
+        check_virtualbox,
+        check_virtualbox_driver,
+        check_virtualbox_module,
+        partial(check_disk, LEAST_DISK_VM_GIB),
+    ),
 }
 NOTES: Mapping[str, tuple[Probe, ...]] = {
     "lxc": (check_accelerator, check_go_toolchain, check_c_compiler),

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # are there already.
 PORTS_TAKEN = {22: "sshd", 53: "systemd-resolved", 2224: "pcsd", 3121: "pacemaker_remoted"}
 MANAGEMENT_PREFIX_MAX = 20
+LEAST_XFS_MIB = 512
+"""mkfs.xfs refuses less than 300 MB (xfsprogs 5.19 and newer)."""
 KNET_AUTO_TOKEN_MS = 400
 """libknet refuses a ping's timeout below 200 ms, its timers' resolution; Corosync's own is half of the token (libknet's
 links.c, Corosync's totemknet.c; seen: exit status 8)."""
@@ -142,6 +144,16 @@ def _role_volumes(facts: RoleFacts, nodes: RoleNodes) -> Found:
             yield (*here, "mount"), f"must be another path: {mounts[mount]} is there; got {mount}"
         else:
             mounts[mount] = name
+        usual = next((item for item in facts.volumes if item.name == name), None)
+        on_disk = volume.disk is not None or (usual is not None and usual.own_disk)
+        if on_disk and volume.size < LEAST_XFS_MIB:
+            least = format_size(LEAST_XFS_MIB)
+            yield (*here, "size"), f"must be {least} or more on a disk of its own (XFS); got {format_size(volume.size)}"
+        if volume.disk is not None and name in BOX_VOLUMES:
+            yield (
+                (*here, "disk"),
+                f"must not be given: {name} lies on the box's own disk; got {format_size(volume.disk)}",
+            )
 
 
 def _names(config: Config) -> Found:

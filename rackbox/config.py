@@ -21,7 +21,7 @@ from rackbox.checks import check_without_networks
 from rackbox.config_balancer import EXTREME, LoadBalancerConfig, ServiceConfig
 from rackbox.config_errors import explain, without_bad_keys
 from rackbox.config_kubernetes import API, API_SERVICE, KubernetesConfig
-from rackbox.durations import SIZE_PATTERN
+from rackbox.durations import SIZE_PATTERN, format_size
 from rackbox.errors import ConfigError, Problem
 from rackbox.fields import (
     ADDRESS,
@@ -35,9 +35,10 @@ from rackbox.fields import (
     label,
     size_between,
     whole,
+    whole_gib,
 )
 from rackbox.planner import plan_topology
-from rackbox.roles import ROLES
+from rackbox.roles import BOX_DISK_MIB, ROLES
 from rackbox.section import DnsLabel, OptionalAddress, Section, key
 from rackbox.topology import Role
 from rackbox.yamlfile import KeyPath, YamlFile, dotted, load_yaml
@@ -61,6 +62,7 @@ NODES_MAX = 20_000
 # mgmt and wan are ours; lo is the loopback; all and default are directories of /proc/sys/net/ipv4/conf.
 NETWORK_NAMES_TAKEN = ("mgmt", "wan", "lo", "all", "default")
 VOLUME_NAMES_TAKEN = ("swap",)
+WHOLE_GIB = whole_gib(format_size(BOX_DISK_MIB), "16T")
 
 NetworkName = Annotated[str, label(NETWORK_NAME_MAX, letter_first=True, reserved=NETWORK_NAMES_TAKEN)]
 OptionalNetworkName = Annotated[str | None, label(NETWORK_NAME_MAX).optional()]
@@ -91,6 +93,11 @@ class VolumeConfig(Section):
     mount: Annotated[str | None, MOUNT.optional()] = key(
         None, "Where it is mounted. The role's own volumes and the box's (var, home, …) know."
     )
+    disk: Annotated[int | None, size_between("256M", "16T").optional()] = key(
+        None,
+        "Virtual machines: a disk of its own of that size, with the volume (XFS) in a thin pool on it. It grows live, "
+        "too. Default: none, but for Gluster's brick, which has one that fits.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -117,6 +124,9 @@ class RoleNodes(Section):
     cpus: Annotated[int | None, whole(1, 256).optional()] = key(None, "Processors of each.")
     memory: Annotated[int | None, size_between("128M", "1T").optional()] = key(
         None, "Memory of each, such as 512M or 2G."
+    )
+    disk: Annotated[int | None, WHOLE_GIB.optional()] = key(
+        None, "Virtual machines: the disk of each, in whole GiB. Default: the box's 32G. Larger later, it grows live."
     )
     first_address: OptionalAddress = key(None, "Address of the first; the others follow.")
     addresses: tuple[Annotated[IPv4Address, ADDRESS], ...] | None = key(None, "Or: every machine's address, in order.")

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rackbox.capabilities import NOTES, check_python
+from rackbox.capabilities import NOTES, check_python, existing_directory
 from rackbox.consoles import open_console
-from rackbox.errors import EXIT_COULD_NOT_RUN, EXIT_OK
+from rackbox.errors import EXIT_COULD_NOT_RUN, EXIT_OK, LabError
+from rackbox.lab_needs import check_lab
+from rackbox.load import load_topology
 from rackbox.tools import Check, Release, can_run, find_release, find_user_home, how_to_fix, run_checks, run_probes
 
 
-def command(provider: str, as_json: bool) -> int:
-    """Look, tell, and return 0 if ``provider`` can run here, 3 if not."""
-    checks = [check_python(), *run_checks(provider), *run_probes(NOTES.get(provider, ()))]
+def command(provider: str, as_json: bool, lab_file: Path) -> int:
+    """Look, tell, and return 0 if ``provider`` can run here, 3 if not. What the lab of ``lab_file`` needs is told."""
+    checks = [check_python(), *run_checks(provider), *run_probes(NOTES.get(provider, ())), *_of_lab(lab_file, provider)]
     release = find_release()
     fixes = how_to_fix(checks, release, find_user_home())
     if as_json:
@@ -29,6 +32,16 @@ def command(provider: str, as_json: bool) -> int:
     else:
         print_doctor(provider, release, checks, fixes, open_console())
     return EXIT_OK if can_run(checks) else EXIT_COULD_NOT_RUN
+
+
+def _of_lab(lab_file: Path, provider: str) -> list[Check]:
+    """A file that cannot be read is told like all else: whoever asks may have come for that very reason."""
+    try:
+        topology = load_topology(lab_file)
+    except LabError as error:
+        first = error.message.splitlines()[0]
+        return [Check("lab", False, first, "a lab's file", "`./lab plan` says all of it", required=False)]
+    return check_lab(topology, provider, existing_directory(find_user_home().data))
 
 
 def doctor_json(provider: str, release: Release, checks: Sequence[Check], fixes: Sequence[str]) -> dict[str, Any]:

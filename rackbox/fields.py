@@ -140,6 +140,19 @@ def size_between(low: str, high: str) -> Rule:
     return Rule(parse, {"type": "string", "pattern": SIZE_PATTERN})
 
 
+def whole_gib(low: str, high: str) -> Rule:
+    """MiB, of a size that is whole GiB."""
+    inner = size_between(low, high)
+
+    def parse(value: Any) -> int:
+        mib: int = inner.parse(value)
+        if mib % 1024:
+            raise ValueError("must be whole GiB, such as 48G")
+        return mib
+
+    return Rule(parse, inner.schema)
+
+
 def _parse_address(value: Any) -> IPv4Address:
     wanted = "an IPv4 address, such as 192.168.4.20"
     try:

@@ -19,6 +19,8 @@ SYSTEM_NAMESPACES = ("kube-system", "kube-flannel", "metallb-system")
 
 _KNOWING = ("lb", "master")
 """Roles whose documents the problems of the whole lab are seen in."""
+POOL_WARN_PERCENT = 80.0
+
 PARTS: Mapping[str, type] = {"provisioned": bool, "units": dict, "addresses": list, "dhcp": dict, "role": dict}
 """What a status document must hold, whatever the role."""
 
@@ -250,7 +252,21 @@ def _gluster(topology: Topology, role: Document) -> tuple[str, list[str]]:
         problems.append(f"its gluster brick is not online; online here: {bricks}")
     if heal:
         problems.append(f"gluster: {heal} entries to heal")
-    return f"brick {'online' if bricks else 'offline'}, {peers} peers, {heal} to heal", problems
+    pool, full = _pool(role)
+    return f"brick {'online' if bricks else 'offline'}, {peers} peers, {heal} to heal{pool}", problems + full
+
+
+def _pool(role: Document) -> tuple[str, list[str]]:
+    """How full the brick's thin pool is, where it lies in one; told before writes begin to fail."""
+    data, metadata = role.get("pool_data_percent"), role.get("pool_metadata_percent")
+    if data is None or metadata is None:
+        return "", []
+    problems = []
+    for what, percent in (("data", data), ("metadata", metadata)):
+        if percent >= POOL_WARN_PERCENT:
+            hint = "raise nodes.gluster.volumes.brick.disk"
+            problems.append(f"the brick's pool: its {what} are {percent:.0f} % full, at 100 % writes fail: {hint}")
+    return f", pool {data:.0f} % full", problems
 
 
 def _worker(topology: Topology, role: Document) -> tuple[str, list[str]]:

@@ -7,6 +7,7 @@ Entry points: ``command``, ``rebuild``, and ``build_image`` for whoever needs a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,8 +97,10 @@ def _rebuild(
     if not (if_changed and current):
         check_build_tools(provider)  # takes longer than to see that nothing has changed
     with work_directory(home, os_name) as work:
-        resolved = resolve(home, os_name, provider, work, console)
-        changes = _changes(current, resolved)
+        with ThreadPoolExecutor(max_workers=1) as pool:  # its checksum takes a second, and so does the archive's answer
+            damage = pool.submit(_damage, current)
+            resolved = resolve(home, os_name, provider, work, console)
+        changes = _changes(current, resolved, damage.result())
         _show(changes, current, console)
         if if_changed and current and not changes:
             console.print(f"[green]✓[/] box {current.name} {current.version}: nothing changed")
@@ -125,14 +128,21 @@ def _rebuild(
     return RebuildResult(True, box.version, True, changes, log, figures)
 
 
-def _changes(current: Box | None, resolved: Resolved) -> tuple[str, ...]:
+def _damage(box: Box | None) -> str:
+    try:
+        if box is not None:
+            check_box(box)
+    except LabError as error:
+        return error.message
+    return ""
+
+
+def _changes(current: Box | None, resolved: Resolved, damage: str) -> tuple[str, ...]:
     """What a build now would change; a current box that cannot be booted is to be built again."""
     if current is None:
         return ()
-    try:
-        check_box(current)
-    except LabError as error:
-        return (f"damaged  {error.message}",)
+    if damage:
+        return (f"damaged  {damage}",)
     manifest, recipe = read_json(current.manifest), recipe_digest()
     revision = recipe_revision() if manifest.get("recipe") != recipe else None
     return list_changes(manifest, recipe, resolved, revision)

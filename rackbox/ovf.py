@@ -3,11 +3,16 @@ own `export` writes it. Entry point: ``render_ovf``. Pure."""
 
 from __future__ import annotations
 
+from uuid import NAMESPACE_URL, uuid5
 from xml.sax.saxutils import escape
 
 DISK_FILE = "box-disk001.vmdk"
 BASE_MAC = "0800275F1A7C"
 """The box's own network card. Vagrant insists on knowing it, and gives each machine another."""
+
+CONTROLLER = "SATA Controller"
+"""What the seed and more disks are attached to. Without the part of our own below, VirtualBox names it as it likes: 7.2
+another way than those before."""
 
 _RASD = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"
 _VSSD = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData"
@@ -18,9 +23,11 @@ def render_ovf(name: str, *, disk_bytes: int, file_bytes: int, cpus: int = 1, me
     """``disk_bytes`` is what the machine sees, ``file_bytes`` the size of the VMDK.
 
     The disk is on AHCI, the one network card is virtio's: the cloud kernel has no driver of the cards that VirtualBox
-    gives by default. The serial port is there and leads nowhere; GRUB and the kernel talk to it.
+    gives by default. What OVF has no words for stands in VirtualBox's own at the end, which it then goes by; others
+    pass over that.
     """
     title = escape(name)
+    disk_uuid, machine_uuid = (uuid5(NAMESPACE_URL, f"rackbox:ovf:{what}") for what in ("disk", "machine"))
     items = [
         _item(1, "", 3, f"{cpus} virtual CPU", units="hertz * 10^6", quantity=cpus),
         _item(2, "", 4, f"{memory_mib} MB of memory", units="byte * 2^20", quantity=memory_mib),
@@ -40,7 +47,8 @@ def render_ovf(name: str, *, disk_bytes: int, file_bytes: int, cpus: int = 1, me
   </References>
   <DiskSection>
     <Info>The machine's disk</Info>
-    <Disk ovf:capacity="{disk_bytes}" ovf:diskId="vmdisk1" ovf:fileRef="file1" ovf:format="{_VMDK}"/>
+    <Disk ovf:capacity="{disk_bytes}" ovf:diskId="vmdisk1" ovf:fileRef="file1" ovf:format="{_VMDK}"
+        vbox:uuid="{disk_uuid}"/>
   </DiskSection>
   <NetworkSection>
     <Info>Networks that the machine is on</Info>
@@ -65,6 +73,30 @@ def render_ovf(name: str, *, disk_bytes: int, file_bytes: int, cpus: int = 1, me
       </System>
 {body}
     </VirtualHardwareSection>
+    <vbox:Machine ovf:required="false" version="1.12-linux" uuid="{{{machine_uuid}}}" name="{title}" OSType="Debian_64"
+        snapshotFolder="Snapshots" lastStateChange="2026-01-01T00:00:00Z">
+      <ovf:Info>The same in VirtualBox's own words</ovf:Info>
+      <Hardware version="2">
+        <CPU count="{cpus}" hotplug="false">
+          <HardwareVirtEx enabled="true"/>
+          <HardwareVirtExNestedPaging enabled="true"/>
+          <PAE enabled="true"/>
+        </CPU>
+        <Memory RAMSize="{memory_mib}" PageFusion="false"/>
+        <Boot><Order position="1" device="HardDisk"/></Boot>
+        <Display VRAMSize="16" monitorCount="1"/>
+        <BIOS><IOAPIC enabled="true"/></BIOS>
+        <Network>
+          <Adapter slot="0" enabled="true" MACAddress="{BASE_MAC}" cable="true" type="virtio"><NAT/></Adapter>
+        </Network>
+        <RTC localOrUTC="UTC"/>
+      </Hardware>
+      <StorageControllers>
+        <StorageController name="{CONTROLLER}" type="AHCI" PortCount="8" useHostIOCache="true" Bootable="true">
+          <AttachedDevice type="HardDisk" port="0" device="0"><Image uuid="{{{disk_uuid}}}"/></AttachedDevice>
+        </StorageController>
+      </StorageControllers>
+    </vbox:Machine>
   </VirtualSystem>
 </Envelope>
 """

@@ -30,7 +30,7 @@ def plan_json(topology: Topology, capabilities: Sequence[Capability] = ()) -> di
     - ``schema``: 1; ``lab``, ``domain``, ``os``, ``uplink``: as in the file
     - ``networks``: list of {name, kind: lab|management|wan, cidr, broadcast, gateway, client, machines: count}
     - ``machines``: list of {name, fqdn, role, index, cpus, memory_mib, address, nics: [{network, mac, address (with
-      /length), dhcp, default_route}], volumes: [{name, mount, size_mib}]}
+      /length), dhcp, default_route}], disk_mib, volumes: [{name, mount, size_mib, disk_mib}]}
     - ``load_balancer``: null or {ha, floating_ip (with /length), network, fqdn, token_ms, consensus_ms, monitor_ms,
       stats_port, profile, join_ms, knet_ping, third_vote, fencing, cut_waits, haproxy: {runs_on, restart, watch_ms},
       arp_refresh, keepalived: {advert_ms, down_timer_adverts, check, script_interval_ms, script_weight, script_fall,
@@ -133,7 +133,10 @@ def _node_json(node: Node) -> dict[str, Any]:
             }
             for nic in node.nics
         ],
-        "volumes": [{"name": v.name, "mount": v.mount, "size_mib": v.size_mib} for v in node.volumes],
+        "disk_mib": node.disk_mib,
+        "volumes": [
+            {"name": v.name, "mount": v.mount, "size_mib": v.size_mib, "disk_mib": v.disk_mib} for v in node.volumes
+        ],
     }
 
 

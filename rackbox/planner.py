@@ -99,10 +99,12 @@ def _plan_role(config: Config, facts: RoleFacts, placement: Placement) -> list[N
     if wished is None:
         return []
     own = facts.volumes + (facts.cluster_volumes if config.kubernetes else ())
-    volumes = {volume.name: Volume(volume.name, volume.mount, volume.size_mib) for volume in own}
+    volumes = {v.name: Volume(v.name, v.mount, v.size_mib, disk_mib=v.disk_mib(v.size_mib)) for v in own}
+    usual = {volume.name: volume for volume in own}
     for name, volume in wished.volumes.items():
         mount = volume.mount or (volumes[name].mount if name in volumes else BOX_VOLUMES.get(name, ""))
-        volumes[name] = Volume(name, mount, volume.size, of_box=name in BOX_VOLUMES)
+        disk = volume.disk if volume.disk is not None else usual[name].disk_mib(volume.size) if name in usual else 0
+        volumes[name] = Volume(name, mount, volume.size, of_box=name in BOX_VOLUMES, disk_mib=disk)
     return [
         Node(
             name=name,
@@ -113,6 +115,7 @@ def _plan_role(config: Config, facts: RoleFacts, placement: Placement) -> list[N
             memory_mib=wished.memory or facts.memory_mib,
             nics=_plan_nics(config, facts, name, placement),
             volumes=tuple(volumes.values()),
+            disk_mib=wished.disk or 0,
         )
         for index, name in enumerate(facts.names_of(wished), 1)
     ]

@@ -20,7 +20,7 @@ from rackbox.credentials import Credentials
 from rackbox.hooks import VAGRANTFILE, SourceFile, Sources
 from rackbox.release import RELEASE_DIRECTORY, STORAGE_CLASS, Release
 from rackbox.templating import GuestFile, RenderedFile, Templates, VagrantSetting, format_write_files, quote_sh
-from rackbox.topology import KUBERNETES_ROLES, MANAGEMENT, WAN, Nic, Node, Topology
+from rackbox.topology import KUBERNETES_ROLES, MANAGEMENT, WAN, Nic, Node, Topology, Volume
 
 GUEST_LIBRARY = "/usr/local/lib/rackbox"
 GUEST_USER = "vagrant"
@@ -107,7 +107,8 @@ def render_env(topology: Topology, node: Node) -> dict[str, str]:
         "GLUSTER_BRICK": bricks[0] if bricks else "",
         "GLUSTER_QUOTA": "yes" if topology.kubernetes and node.role == "gluster" else "",
         "GLUSTER_MOUNT": topology.gluster_mount if node.role == "worker" and storage else "",
-        "VOLUMES": " ".join(f"{volume.name}:{volume.mount}:{volume.size_mib}" for volume in node.volumes),
+        "VOLUMES": " ".join(_describe_volume(volume) for volume in node.volumes),
+        "DISK_MIB": str(node.disk_mib or ""),
         "WAIT_SECONDS": str(_wait_seconds(topology, node)),
     }
     if topology.kubernetes is not None and node.role in KUBERNETES_ROLES:
@@ -116,6 +117,11 @@ def render_env(topology: Topology, node: Node) -> dict[str, str]:
             "API": f"{topology.kubernetes.endpoint}:{topology.kubernetes.port}",
         }
     return {f"RACKBOX_{name}": value for name, value in values.items()}
+
+
+def _describe_volume(volume: Volume) -> str:
+    words = [volume.name, volume.mount, str(volume.size_mib)]
+    return ":".join([*words, str(volume.disk_mib)] if volume.disk_mib else words)
 
 
 def _wait_seconds(topology: Topology, node: Node) -> int:

@@ -24,13 +24,24 @@ BOX_VOLUMES = {
     "home": "/home",
 }
 """The volumes that a box of virtual machines is laid out on, and where they are mounted."""
+BOX_DISK_MIB = 32 * 1024
+"""How large such a box's disk is."""
+_LEAST_SPARE_MIB = 64
 
 
 @dataclass(frozen=True, slots=True)
 class DefaultVolume:
+    """``own_disk``: where disks can be had, it lies on one of its own, in a thin pool."""
+
     name: str
     mount: str
     size_mib: int
+    own_disk: bool = False
+
+    def disk_mib(self, size_mib: int) -> int:
+        """The disk for a volume of that size: whole GiB, with room for the pool's metadata; 0 where it has none."""
+        spare = max(_LEAST_SPARE_MIB, size_mib // 50)
+        return -(-(size_mib + spare) // 1024) * 1024 if self.own_disk else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +135,7 @@ ROLES: tuple[RoleFacts, ...] = (
         allows=lambda count: count % 3 == 0,
         summary="Storage: a multiple of three.",
         balanced=True,
-        volumes=(DefaultVolume("brick", "/srv/brick", 4096),),
+        volumes=(DefaultVolume("brick", "/srv/brick", 4096, own_disk=True),),
     ),
     RoleFacts(
         role="worker",

@@ -42,7 +42,8 @@ class RenderedFile:
 @dataclass(frozen=True, slots=True)
 class VagrantSetting:
     """One line of a Vagrantfile: a call, or an assignment where ``method`` ends in ``=``. ``options`` are the call's
-    keywords. It stands in the provider's block, or, where ``method`` begins with ``vm.``, in the machine's."""
+    keywords. It stands in the provider's block, or, where ``method`` begins with ``vm.`` or ``ssh.``, in the
+    machine's."""
 
     method: str
     args: tuple[VagrantValue, ...] = ()
@@ -50,7 +51,7 @@ class VagrantSetting:
 
     @property
     def of_machine(self) -> bool:
-        return self.method.startswith("vm.")
+        return self.method.startswith(("vm.", "ssh."))
 
     @property
     def ruby(self) -> str:

@@ -63,17 +63,20 @@ class Nic:
 @dataclass(frozen=True, slots=True)
 class Volume:
     """A named volume of a machine: an LVM volume in VMs, a directory of its own in system containers. ``of_box``: every
-    machine has it, and only its size is the lab's business (system containers have no use for that)."""
+    machine has it, and only its size is the lab's business (system containers have no use for that). ``disk_mib``: it
+    lies in a thin pool on a disk of its own of that size; 0: in the machine's volume group."""
 
     name: str
     mount: str
     size_mib: int
     of_box: bool = False
+    disk_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One machine, as data. ``nics[0]`` is always the management NIC. ``index`` counts from 1 within the role."""
+    """One machine, as data. ``nics[0]`` is always the management NIC. ``index`` counts from 1 within the role.
+    ``disk_mib`` is the size of a virtual machine's first disk, 0 for the box's."""
 
     name: str
     fqdn: str
@@ -83,6 +86,12 @@ class Node:
     memory_mib: int
     nics: tuple[Nic, ...]
     volumes: tuple[Volume, ...]
+    disk_mib: int = 0
+
+    @property
+    def own_disks(self) -> tuple[Volume, ...]:
+        """The volumes that have a disk of their own, in the order of the disks."""
+        return tuple(volume for volume in self.volumes if volume.disk_mib)
 
     @property
     def management(self) -> Nic:

@@ -240,6 +240,7 @@ def _provision_again(lab: LiveLab, node: Node) -> None:
         fetch = (
             f"umask 077; mkdir -p {seed}; base64 -d >{seed}/user-data <<'END'\n{base64.encodebytes(text).decode()}END"
         )
+    lab.provider.fit_disks(lab.topology, node, lab.paths)
     script = f"""{fetch}
 rm -f /run/rackbox/progress.jsonl
 cloud-init single --name write_files --frequency always --file {seed}/user-data >/dev/null

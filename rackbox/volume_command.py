@@ -12,7 +12,8 @@ from rackbox.durations import format_size
 from rackbox.errors import EXIT_OK, LabError
 from rackbox.lab import LiveLab, lab_lock, open_lab
 from rackbox.load import load_topology
-from rackbox.volumes import GROUP, check_change, check_room, grow_volume, parse_wish, read_group, refuse
+from rackbox.roles import BOX_DISK_MIB
+from rackbox.volumes import check_change, check_room, group_of, grow_volume, parse_wish, read_group, refuse
 
 VOLUMES = "LVM volumes"
 
@@ -30,7 +31,8 @@ def grow(lab_file: Path, node: str, volume: str, size: str) -> int:
     if had == has:
         console.print(f"{node}: volume {volume} has {format_size(has)}: nothing to do")
         return EXIT_OK
-    console.print(f"[green]✓[/] {node}: volume {GROUP}/{volume} grown from {format_size(had)} to {format_size(has)}")
+    full = f"{group_of(lab.topology.node(node), volume)}/{volume}"
+    console.print(f"[green]✓[/] {node}: volume {full} grown from {format_size(had)} to {format_size(has)}")
     written = next((item.size_mib for item in lab.topology.node(node).volumes if item.name == volume), 0)
     if written < has:
         key = f"nodes.{lab.topology.node(node).role}.volumes.{volume}"
@@ -47,15 +49,18 @@ def check_volumes(lab: LiveLab) -> None:
     before = load_topology(lab.paths.booted)
     before = replace(before, nodes=tuple(node for node in before.nodes if node.name in existing))
     refuse(check_change(before, lab.topology), str(lab.file))
-    old = {node.name: node.volumes for node in before.nodes}
+    old = {node.name: node for node in before.nodes}
     running = lab.provider.running(lab.topology, lab.paths)
     changed = [
-        node for node in lab.topology.nodes if node.name in running and node.volumes != old.get(node.name, node.volumes)
+        node for node in lab.topology.nodes if node.name in running and node.volumes != old.get(node.name, node).volumes
     ]
     if changed:
         with ThreadPoolExecutor(max_workers=len(changed)) as pool:
             groups = list(pool.map(lambda node: read_group(lab.machine(node.name)), changed))
-        short = [check_room(node, group) for node, group in zip(changed, groups, strict=True)]
+        short = [
+            check_room(node, group, (node.disk_mib or BOX_DISK_MIB) - (old[node.name].disk_mib or BOX_DISK_MIB))
+            for node, group in zip(changed, groups, strict=True)
+        ]
         refuse([problem for problem in short if problem], str(lab.file))
 
 

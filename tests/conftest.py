@@ -2,7 +2,8 @@
 
 Tiers: unit, golden, shell and linters run always; ``consumer`` and ``e2e`` with ``--e2e`` (or when named by ``-m``);
 ``catalogue``, all faults on both stacks, ``life``, boxes and labs that are renewed, ``vm``, virtual machines and their
-boxes, and ``kubernetes``, a real cluster, only when named (``--vm`` and ``--kubernetes`` add theirs to ``--e2e``).
+boxes, ``virtualbox``, which needs one unpacked, and ``kubernetes``, a real cluster, only when named (``--vm`` and
+``--kubernetes`` add theirs to ``--e2e``).
 A test without a mark that allows it may start no program and open no socket: it would be slow, or act on this computer.
 """
 
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 import pytest
 
 ACTING_TIERS = ("consumer", "e2e")
-OPT_IN = ("catalogue", "life", "vm", "kubernetes")
+OPT_IN = ("catalogue", "life", "vm", "virtualbox", "kubernetes")
 WITH_E2E = ("vm", "kubernetes")
 MAY_START_PROGRAMS = ("subprocess", "shell", "linter", "browser", *ACTING_TIERS)
 MAY_OPEN_SOCKETS = ("loopback", *ACTING_TIERS)
@@ -27,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--e2e", action="store_true", help="run the consumer and e2e tiers, too (real machines, as root)")
     parser.addoption("--vm", action="store_true", help="with --e2e: virtual machines, too")
     parser.addoption("--kubernetes", action="store_true", help="with --e2e: a real cluster, too")
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite the golden files; the tests fail if any changed"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -33,7 +33,7 @@ view_of_keepalived() {
 
 view_of_pacemaker() {
   local view quorate=false third_vote=null online=''
-  if view=$(timeout 2 crm_mon --one-shot --include=none,dc,nodes --output-as=xml 2>/dev/null); then
+  if view=$(timeout "$((2 * ${patience:-1}))" crm_mon --one-shot --include=none,dc,nodes --output-as=xml 2>/dev/null); then
     if [[ $view == *'with_quorum="true"'* ]]; then
       quorate=true
     fi
@@ -42,7 +42,7 @@ view_of_pacemaker() {
   if [[ -n $RACKBOX_QUORUM_HOST ]]; then
     # Its own line among the members: "0 1 Qdevice"; its flags, A(live) and V(ote), stand with each member.
     third_vote=false
-    if timeout 1 corosync-quorumtool -s 2>/dev/null | grep --quiet ' A,V,'; then
+    if timeout "${patience:-1}" corosync-quorumtool -s 2>/dev/null | grep --quiet ' A,V,'; then
       third_vote=true
     fi
   fi
@@ -55,7 +55,7 @@ role_status() {
   local backends
   backends=$(
     echo 'show stat' |
-      timeout 1 socat - "UNIX-CONNECT:$RACKBOX_ROOT/run/haproxy/admin.sock" 2>/dev/null |
+      timeout "${patience:-1}" socat - "UNIX-CONNECT:$RACKBOX_ROOT/run/haproxy/admin.sock" 2>/dev/null |
       cut --delimiter=, --fields=1,2,18
   ) || backends=''
   jq --null-input --compact-output --argjson holds "$holds" --argjson view "$("view_of_$RACKBOX_HA")" \

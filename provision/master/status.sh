@@ -8,10 +8,10 @@ units=(etcd.service)
 role_status() {
   local answers
   answers=$(
-    curl --silent --max-time 1 --cacert /etc/etcd/pki/ca.pem \
+    curl --silent --max-time "${patience:-1}" --cacert /etc/etcd/pki/ca.pem \
       --cert /etc/etcd/pki/node.pem --key /etc/etcd/pki/node.key \
       --data '{}' https://127.0.0.1:2379/v3/maintenance/status \
-      --next --silent --max-time 1 --cacert /etc/etcd/pki/ca.pem \
+      --next --silent --max-time "${patience:-1}" --cacert /etc/etcd/pki/ca.pem \
       --cert /etc/etcd/pki/node.pem --key /etc/etcd/pki/node.key \
       --data '{"linearizable": false}' https://127.0.0.1:2379/v3/cluster/member/list
   ) || answers=''

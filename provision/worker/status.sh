@@ -7,7 +7,7 @@ units=(containerd.service)
 role_status() {
   local mounted=false runtime=false
   # Bounded: a mount whose servers are gone may not answer.
-  if [[ -n $RACKBOX_GLUSTER_MOUNT ]] && timeout 0.5 mountpoint --quiet "$RACKBOX_GLUSTER_MOUNT"; then
+  if [[ -n $RACKBOX_GLUSTER_MOUNT ]] && timeout "$((500 * ${patience:-1}))e-3" mountpoint --quiet "$RACKBOX_GLUSTER_MOUNT"; then
     mounted=true
   fi
   if [[ -S /run/containerd/containerd.sock ]]; then

@@ -117,6 +117,11 @@ class Provider(Protocol):
         along (its archive in ``paths.kept``) into the root of one that is about to be made."""
         ...
 
+    def fit_disks(self, topology: Topology, node: Node, paths: LabPaths) -> None:
+        """Have a running machine's disks be as large as the topology has them; what is to follow inside is its hooks'
+        affair. Nothing is made smaller."""
+        ...
+
     def power_off(self, topology: Topology, node: Node) -> None:
         """Links cut first, then killed: nothing says goodbye. It can be powered on again afterwards."""
         ...

@@ -29,7 +29,7 @@ from rackbox.providers.placed import PlacedProvider, cut_links_script, place_of,
 from rackbox.run import Result, describe, run
 from rackbox.seed import write_seed
 from rackbox.templating import Symbol, VagrantSetting
-from rackbox.topology import Node, Topology
+from rackbox.topology import Node, Topology, Volume
 from rackbox.uplink import remove_uplink
 
 EMULATED_CPU = "Westmere"
@@ -51,6 +51,7 @@ class LibvirtProvider(PlacedProvider):
     capabilities = (
         Capability("boots without virtualisation", True, "emulated, some ten times slower than on KVM"),
         Capability("LVM volumes", True, "a logical volume each; they grow live"),
+        Capability("disks of their own", True, "Gluster's bricks: XFS in a thin pool; disks grow live, too"),
         Capability("own kernel modules", True, "a kernel of its own"),
         Capability("power cut", True, "links cut first, then QEMU killed"),
         Capability("processes frozen", False, "the whole machine is paused instead"),
@@ -94,6 +95,8 @@ class LibvirtProvider(PlacedProvider):
             ("nic_model_type=", "virtio"),
             ("graphics_type=", "none"),
         ]
+        if node.disk_mib:
+            plain.append(("machine_virtual_size=", node.disk_mib // 1024))
         return (
             *(_network(topology, node, number) for number in range(len(node.nics))),
             *(VagrantSetting(method, (value,)) for method, value in plain),
@@ -114,6 +117,7 @@ class LibvirtProvider(PlacedProvider):
                     "allow_existing": True,
                 },
             ),
+            *(_own_disk(node, volume, target) for target, volume in _targets(node)),
         )
 
     def mounts(self, paths: LabPaths) -> Sequence[Mount]:
@@ -166,6 +170,11 @@ class LibvirtProvider(PlacedProvider):
         for old in pool.glob("*_vagrant_box_image_*.img"):
             if old.name not in used and not (old == image and old.samefile(installed / BOX_IMAGE)):
                 old.unlink()
+        mine = {_own_disk_name(node, volume) for node in topology.nodes for volume in node.own_disks}
+        there = tuple(f"{name}-" for name in self.existing(topology, paths))
+        for disk in pool.glob("*.qcow2"):
+            if disk.name not in mine and not disk.name.startswith(there):
+                disk.unlink()
         if not image.exists():
             try:
                 os.link(installed / BOX_IMAGE, image)
@@ -174,8 +183,25 @@ class LibvirtProvider(PlacedProvider):
         self._refresh(topology)
 
     def before_boot(self, topology: Topology, node: Node, paths: LabPaths) -> None:
-        write_seed(paths.rendered / "nodes" / node.name, libvirtd.images(paths) / _seed_name(node))
+        pool = libvirtd.images(paths)
+        write_seed(paths.rendered / "nodes" / node.name, pool / _seed_name(node))
+        wanted = {pool / _own_disk_name(node, volume): volume.disk_mib for volume in node.own_disks}
+        for disk in (disk for disk in wanted if not disk.exists()):
+            run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), f"{wanted[disk]}M"], timeout=30)
+        own = pool / f"{node.name}.img"
+        if own.exists():
+            wanted[own] = node.disk_mib
+        for disk, mib in wanted.items():
+            if virtual_mib(disk) < mib:
+                run(["qemu-img", "resize", "-q", str(disk), f"{mib}M"], timeout=30)
         self._refresh(topology)
+
+    def fit_disks(self, topology: Topology, node: Node, paths: LabPaths) -> None:
+        pool = libvirtd.images(paths)
+        disks = {target: (_own_disk_name(node, volume), volume.disk_mib) for target, volume in _targets(node)}
+        for target, (name, mib) in {"vda": (f"{node.name}.img", node.disk_mib), **disks}.items():
+            if 0 < virtual_mib(pool / name) < mib:
+                self._virsh(topology, "blockresize", node.name, target, f"{mib}MiB")
 
     def power_off(self, topology: Topology, node: Node) -> None:
         self.cut_power(topology, node)
@@ -208,18 +234,20 @@ class LibvirtProvider(PlacedProvider):
 
     def save_machine(self, topology: Topology, node: Node, paths: LabPaths, directory: Path) -> None:
         self._virsh(topology, "save", node.name, str(directory / f"{node.name}.mem"), "--paused", timeout=_SAVE_SECONDS)
-        _copy(libvirtd.images(paths) / f"{node.name}.img", directory / f"{node.name}.img")
+        for name in _disk_names(node):
+            _copy(libvirtd.images(paths) / name, directory / name)
 
     def load_machine(self, topology: Topology, node: Node, paths: LabPaths, directory: Path, *, disk: bool) -> None:
         memory = directory / f"{node.name}.mem"
         if not memory.exists() or _qemu_pid(paths, node):
             return
         if disk:
-            _copy(directory / f"{node.name}.img", libvirtd.images(paths) / f"{node.name}.img")
+            for name in _disk_names(node):
+                _copy(directory / name, libvirtd.images(paths) / name)
         self._virsh(topology, "restore", str(memory), "--paused", timeout=_SAVE_SECONDS)
 
     def disk_usage_mib(self, paths: LabPaths) -> int:
-        own = [disk for disk in libvirtd.images(paths).glob("*.img") if "_vagrant_box_image_" not in disk.name]
+        own = [disk for disk in libvirtd.images(paths).glob("*.*") if "_vagrant_box_image_" not in disk.name]
         return sum(disk.stat().st_blocks * 512 for disk in own) >> 20
 
     def console_tail(self, node: Node, paths: LabPaths, lines: int) -> list[str]:
@@ -285,6 +313,44 @@ def backing_file(disk: Path) -> str:
             return stream.read(size).decode(errors="replace")
     except (OSError, struct.error):
         return ""
+
+
+def virtual_mib(disk: Path) -> int:
+    """How large a machine sees a qcow2 image (the header's field at 24); 0 where there is none."""
+    try:
+        with disk.open("rb") as stream:
+            magic, size = struct.unpack(">4s20xQ", stream.read(32))
+    except (OSError, struct.error):
+        return 0
+    return size >> 20 if magic == b"QFI\xfb" else 0
+
+
+def _targets(node: Node) -> list[tuple[str, Volume]]:
+    """The volumes with a disk of their own, and that disk's name inside: vdb and so on."""
+    return [(f"vd{chr(ord('b') + number)}", volume) for number, volume in enumerate(node.own_disks)]
+
+
+def _own_disk_name(node: Node, volume: Volume) -> str:
+    return f"{node.name}-{volume.name}.qcow2"
+
+
+def _disk_names(node: Node) -> list[str]:
+    """Every disk that a machine writes to."""
+    return [f"{node.name}.img", *(_own_disk_name(node, volume) for volume in node.own_disks)]
+
+
+def _own_disk(node: Node, volume: Volume, target: str) -> VagrantSetting:
+    """Made before the machine is, and left there: what is on it outlives the machine."""
+    options: dict[str, str | bool] = {
+        "path": _own_disk_name(node, volume),
+        "type": "qcow2",
+        "device": target,
+        "bus": "virtio",
+        "size": f"{volume.disk_mib}M",
+        "cache": "unsafe",
+        "allow_existing": True,
+    }
+    return VagrantSetting("storage", (Symbol("file"),), options)
 
 
 def _network(topology: Topology, node: Node, number: int) -> VagrantSetting:

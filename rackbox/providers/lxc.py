@@ -52,6 +52,7 @@ class LxcProvider(PlacedProvider):
     capabilities = (
         Capability("boots without virtualisation", True, "shares the host's kernel"),
         Capability("LVM volumes", False, "volumes are directories of their own; sizes are not enforced"),
+        Capability("disks of their own", False, "Gluster's bricks are directories"),
         Capability("own kernel modules", False, "what the host's kernel has"),
         Capability("power cut", True, "links cut first, then everything killed"),
         Capability("processes frozen", True, "the kernel goes on: it answers ARP, and accepts connections"),
@@ -169,6 +170,9 @@ class LxcProvider(PlacedProvider):
         clean = re.sub(r"^# VAGRANT-BEGIN\n.*", "", text, flags=re.DOTALL | re.MULTILINE)
         if clean != text:
             config.write_text(clean)
+
+    def fit_disks(self, topology: Topology, node: Node, paths: LabPaths) -> None:
+        """A container has none."""
 
     def power_off(self, topology: Topology, node: Node) -> None:
         script = f"{_cut(topology, node)}\nlxc-stop --kill --name {node.name} || [ $? -eq 2 ]"

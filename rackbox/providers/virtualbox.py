@@ -9,14 +9,18 @@ so Vagrant makes machines one after the other; they provision themselves at the 
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from rackbox.ovf import CONTROLLER
 from rackbox.paths import LabPaths
 from rackbox.providers import Capability
 from rackbox.templating import Symbol, VagrantSetting, VagrantValue
-from rackbox.topology import MANAGEMENT, Node, Topology
+from rackbox.topology import Network, Node, Topology, Volume
 
 CAPABILITIES = (
     Capability("boots without virtualisation", False, "needs VT-x or AMD-V, and a kernel module"),
     Capability("LVM volumes", True, "a logical volume each; they grow live"),
+    Capability("disks of their own", True, "Gluster's bricks: XFS in a thin pool; disks do not grow"),
     Capability("own kernel modules", True, "a kernel of its own"),
     Capability("power cut", True, "links cut first, then powered off"),
     Capability("processes frozen", False, "the whole machine is paused instead"),
@@ -35,6 +39,14 @@ def vagrant_settings(topology: Topology, node: Node, paths: LabPaths) -> tuple[V
         for number in range(len(node.nics))
     ]
     settings += [
+        # Vagrant would forward a port of the NAT card, which has no address inside.
+        VagrantSetting("ssh.host=", (str(node.management.address.ip),)),
+        VagrantSetting("ssh.port=", (22,)),
+        VagrantSetting(
+            "vm.network",
+            (Symbol("forwarded_port"),),
+            {"guest": 22, "host": 2222, "host_ip": "127.0.0.1", "id": "ssh", "disabled": True},
+        ),
         VagrantSetting("name=", (f"rackbox-{topology.lab}-{node.name}",)),
         VagrantSetting("cpus=", (node.cpus,)),
         VagrantSetting("memory=", (node.memory_mib,)),
@@ -50,12 +62,21 @@ def vagrant_settings(topology: Topology, node: Node, paths: LabPaths) -> tuple[V
         _modify("--rtcuseutc", "on"),
         _modify("--groups", f"/rackbox/{topology.lab}"),
     ]
-    seed = str(paths.rendered / "nodes" / node.name / SEED)
-    place = ("--storagectl", "SATA Controller", "--port", "1", "--device", "0")
-    settings.append(
-        VagrantSetting("customize", (("storageattach", Symbol("id"), *place, "--type", "dvddrive", "--medium", seed),))
-    )
+    settings.append(_attach(1, "dvddrive", str(paths.rendered / "nodes" / node.name / SEED)))
+    settings += [
+        _attach(port, "hdd", str(own_disk(paths, node, volume))) for port, volume in enumerate(node.own_disks, 2)
+    ]
     return tuple(settings)
+
+
+def own_disk(paths: LabPaths, node: Node, volume: Volume) -> Path:
+    """A volume's own disk (VDI), which is there before the machine is."""
+    return paths.machines / node.name / f"{volume.name}.vdi"
+
+
+def host_only(topology: Topology) -> tuple[Network, ...]:
+    """The networks on which this computer stands: VirtualBox must be allowed to use them (networks.conf)."""
+    return tuple(network for network in topology.networks if network.client is not None)
 
 
 def _network(topology: Topology, node: Node, number: int) -> dict[str, VagrantValue]:
@@ -67,10 +88,15 @@ def _network(topology: Topology, node: Node, number: int) -> dict[str, VagrantVa
         "auto_config": False,  # cloud-init's business
         "nic_type": "virtio",
     }
-    if network.name == MANAGEMENT or network.client is not None:
+    if network in host_only(topology):
         address = {"ip": str(nic.address.ip), "netmask": str(network.netmask)}
         return {**address, **common}
     return {**common, "virtualbox__intnet": f"rackbox-{topology.lab}-{network.name}", "ip": str(nic.address.ip)}
+
+
+def _attach(port: int, kind: str, medium: str) -> VagrantSetting:
+    place = ("--storagectl", CONTROLLER, "--port", str(port), "--device", "0")
+    return VagrantSetting("customize", (("storageattach", Symbol("id"), *place, "--type", kind, "--medium", medium),))
 
 
 def _modify(*words: str) -> VagrantSetting:

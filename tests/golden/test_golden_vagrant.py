@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from rackbox.hooks import load_sources
 from rackbox.kvm import Kvm
-from rackbox.paths import LabPaths
+from rackbox.load import load_topology
+from rackbox.paths import PROJECT, LabPaths
+from rackbox.plan import plan_json
 from rackbox.providers import virtualbox
 from rackbox.providers.libvirt import LibvirtProvider
 from rackbox.render import VagrantTarget, render_lab
@@ -52,3 +55,15 @@ def test_two_providers_differ_in_the_vagrantfile_alone() -> None:
     for other in others:
         assert {name for name in first if first[name] != other[name]} == {"Vagrantfile"}
         assert first.keys() == other.keys()
+
+
+def test_one_config_is_one_topology_whatever_the_provider(tmp_path: Path) -> None:
+    """Byte for byte, as `plan --json` prints it; what a provider cannot do stands beside it."""
+    lines = (PROJECT / "config/default.yaml").read_text().splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("provider:"))
+    plans = set()
+    for provider in ("auto", "lxc", "libvirt", "virtualbox"):
+        file = tmp_path / f"{provider}.yaml"
+        file.write_text(f"{text}\nprovider: {provider}\n")
+        plans.add(json.dumps(plan_json(load_topology(file), [])))
+    assert len(plans) == 1

@@ -205,6 +205,29 @@ def test_status_of_a_gluster_server(tmp_path: Path) -> None:
     assert seen["role"] == {"peers_connected": 1, "bricks_online": 1, "heal_pending": 2}
 
 
+def test_status_says_how_full_a_brick_s_pool_is(tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "gluster1")
+    pool = guest.root / "dev/mapper/rackbox_brick-pool-tpool"
+    pool.parent.mkdir(parents=True)
+    pool.touch()
+    line = "0 8372224 thin-pool 1 141/4096 8176/16352 - rw discard_passdown queue_if_no_space - 1024"
+    guest.fake("dmsetup", printing(line))
+    role = json.loads(guest.script("status").stdout)["role"]
+    assert (role["pool_data_percent"], role["pool_metadata_percent"]) == (50.0, 3.4)
+
+
+@pytest.mark.parametrize(("virt", "factor"), [("qemu", "6"), ("kvm", "1"), ("lxc", "1"), ("none", "1")])
+def test_an_emulated_machine_is_given_more_time(virt: str, factor: str, tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, "master1")
+    for path in guest.library.glob("*/[0-9]*.sh"):
+        path.unlink()
+    guest.fake("systemd-detect-virt", f"echo {virt}")
+    guest.fake("curl", """printf '%s\\n' "$*" >>"$STATE/asked"; exit 7""")
+    assert guest.script("run-hooks").returncode == 0
+    guest.script("status")
+    assert (guest.state / "asked").read_text().count(f"--max-time {factor} ") == 2
+
+
 def test_status_of_the_gateway_and_of_a_worker(tmp_path: Path) -> None:
     assert status(tmp_path / "a", "gateway")["role"] == {"leases": 0}
     assert status(tmp_path / "b", "worker1")["role"]["gluster_mounted"] is False

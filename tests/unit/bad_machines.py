@@ -166,6 +166,28 @@ NODES = [
         "nodes.master.volumes.data.mount",
         "must be another path: etcd is there; got /var/lib/etcd",
     ),
+    Bad(
+        "a brick that is too small for XFS",
+        START + "  gluster:\n    volumes:\n      brick: {size: 256M}\n",
+        6,
+        "nodes.gluster.volumes.brick.size",
+        "must be 512M or more on a disk of its own (XFS); got 256M",
+    ),
+    Bad(
+        "a disk of its own for what lies on the box's",
+        START + "  worker:\n    volumes:\n      var: {size: 8G, disk: 10G}\n",
+        6,
+        "nodes.worker.volumes.var.disk",
+        "must not be given: var lies on the box's own disk; got 10G",
+    ),
+    Bad(
+        "a disk that is smaller than the box's",
+        START + "  worker: {disk: 16G}\n",
+        4,
+        "nodes.worker.disk",
+        "must be from 32G",
+    ),
+    Bad("a disk of parts of GiB", START + "  worker: {disk: 40.5G}\n", 4, "nodes.worker.disk", "must be whole GiB"),
     Bad("storage without Gluster", START + "gluster: {volume: x}\n", 4, "gluster", "must come with machines to run on"),
 ]
 

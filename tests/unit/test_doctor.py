@@ -173,11 +173,21 @@ def test_an_unknown_provider(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("complete", [True, False])
 def test_doctor_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], complete: bool) -> None:
     fake_checks(monkeypatch, *(check for check in MISSING if check.ok or not complete))
-    assert doctor.command("lxc", as_json=True) == (0 if complete else 3)
+    assert doctor.command("lxc", as_json=True, lab_file=PROJECT / "config/small.yaml") == (0 if complete else 3)
     said = json.loads(capsys.readouterr().out)
     assert said["can_run"] is complete
     assert bool(said["fixes"]) is not complete
+    assert [check["required"] for check in said["checks"] if check["name"] == "networks"] == [False]
     assert all(check.keys() == {"name", "ok", "required", "found", "need", "package"} for check in said["checks"])
+
+
+def test_doctor_tells_of_a_lab_s_file_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fake_checks(monkeypatch)
+    assert doctor.command("lxc", as_json=True, lab_file=tmp_path / "none.yaml") == 0
+    (check,) = (check for check in json.loads(capsys.readouterr().out)["checks"] if check["name"] == "lab")
+    assert "none.yaml" in check["found"]
 
 
 def test_doctor_prints_what_is_missing_and_the_line_to_paste(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,14 @@ def _gone(machine: str) -> Callable[[Documents], None]:
     return change
 
 
+def _pool(name: str, *, data: float, metadata: float) -> Callable[[Documents], None]:
+    def change(documents: Documents) -> None:
+        _set(name, "role", "pool_data_percent", to=data)(documents)
+        _set(name, "role", "pool_metadata_percent", to=metadata)(documents)
+
+    return change
+
+
 PROBLEMS: list[tuple[Callable[[Documents], None], list[str]]] = [
     (_gone("worker2"), ["worker2: does not answer"]),
     (_set("worker1", "failed_hook", to="worker/20-x.sh"), ["worker1: hook worker/20-x.sh failed"]),
@@ -133,6 +141,13 @@ PROBLEMS: list[tuple[Callable[[Documents], None], list[str]]] = [
     (_set("gluster1", "role", "peers_connected", to=1), ["gluster1: gluster peers connected: must be 2; got 1"]),
     (_set("gluster2", "role", "bricks_online", to=0), ["gluster2: its gluster brick is not online; online here: 0"]),
     (_set("gluster3", "role", "heal_pending", to=4), ["gluster3: gluster: 4 entries to heal"]),
+    (
+        _pool("gluster3", data=91.0, metadata=12.0),
+        [
+            "gluster3: the brick's pool: its data are 91 % full, at 100 % writes fail: "
+            "raise nodes.gluster.volumes.brick.disk"
+        ],
+    ),
     (_set("worker1", "role", "containerd", to=False), ["worker1: containerd does not answer"]),
     (_set("worker1", "role", "gluster_mounted", to=False), ["worker1: /srv/shared is not mounted"]),
 ]

@@ -13,10 +13,10 @@ from rackbox import libvirtd
 from rackbox.box import Box, sha256_of
 from rackbox.kvm import Kvm
 from rackbox.paths import LabPaths
-from rackbox.providers.libvirt import LibvirtProvider, backing_file, volume_name
+from rackbox.providers.libvirt import LibvirtProvider, backing_file, virtual_mib, volume_name
 from rackbox.providers.lxc import LxcProvider
 from rackbox.templating import Symbol, VagrantSetting
-from rackbox.topology import Network, Volume
+from rackbox.topology import Network, Node, Topology, Volume
 from tests.rendering import shipped
 
 PATHS = LabPaths(Path("/srv/labs/small"), Path("/run/rackbox/small"), Path("/srv/runs/small"))
@@ -187,3 +187,44 @@ def test_libvirt_is_told_the_management_addresses_as_leases() -> None:
 
 def test_no_qemu_no_power(tmp_path: Path) -> None:
     assert EMULATED.running(shipped("small"), lab(tmp_path)) == frozenset()
+
+
+def with_brick(mib: int = 5120) -> tuple[Topology, Node]:
+    topology = shipped("small")
+    brick = Volume("brick", "/srv/brick", 4096, disk_mib=mib)
+    nodes = tuple(
+        replace(n, volumes=(*n.volumes, brick), disk_mib=40960) if n.name == "lb1" else n for n in topology.nodes
+    )
+    topology = replace(topology, nodes=nodes)
+    return topology, topology.node("lb1")
+
+
+def test_a_volume_s_own_disk_is_attached_and_outlives_its_machine() -> None:
+    topology, node = with_brick()
+    settings = EMULATED.vagrant_settings(topology, node, PATHS)
+    assert [s.args[0] for s in settings if s.method == "machine_virtual_size="] == [40]
+    (disk,) = (s.options for s in settings if s.method == "storage" and s.options["device"] == "vdb")
+    assert (disk["path"], disk["type"], disk["allow_existing"]) == ("lb1-brick.qcow2", "qcow2", True)
+
+
+def sized(path: Path, mib: int) -> None:
+    path.write_bytes(struct.pack(">4sI16xQ", b"QFI\xfb", 3, mib << 20))
+
+
+def test_disks_that_are_too_small_grow_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    topology, node = with_brick()
+    paths = LabPaths(tmp_path, tmp_path / "run", tmp_path / "runs")
+    pool = libvirtd.images(paths)
+    pool.mkdir(parents=True)
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(LibvirtProvider, "_virsh", lambda _self, _topology, *words, **_: asked.append(words))
+    EMULATED.fit_disks(topology, node, paths)
+    assert asked == [], "there is none yet"
+    sized(pool / "lb1.img", 32768)
+    sized(pool / "lb1-brick.qcow2", 5120)
+    EMULATED.fit_disks(topology, node, paths)
+    assert asked == [("blockresize", "lb1", "vda", "40960MiB")]
+    larger, node = with_brick(8192)
+    EMULATED.fit_disks(larger, node, paths)
+    assert asked[-1] == ("blockresize", "lb1", "vdb", "8192MiB")
+    assert virtual_mib(pool / "nothing") == 0

@@ -117,7 +117,8 @@ def test_json_is_plain_and_complete(default: Topology) -> None:
                 "default_route": True,
             },
         ],
-        "volumes": [{"name": "etcd", "mount": "/var/lib/etcd", "size_mib": 2048}],
+        "volumes": [{"name": "etcd", "mount": "/var/lib/etcd", "size_mib": 2048, "disk_mib": 0}],
+        "disk_mib": 0,
     }
     assert found["networks"][2]["broadcast"] == "192.168.4.255"
     assert found["totals"]["machines"] == 11

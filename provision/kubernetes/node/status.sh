@@ -11,7 +11,7 @@ eval "plain_$(declare -f role_status)"
 
 # ask PATH: the API, as a user that may read all.
 ask() {
-  curl --silent --fail --max-time 2 --cacert "$RACKBOX_ROOT/etc/kubernetes/pki/ca.crt" \
+  curl --silent --fail --max-time "$((2 * ${patience:-1}))" --cacert "$RACKBOX_ROOT/etc/kubernetes/pki/ca.crt" \
     --cert "$RACKBOX_ROOT/etc/kubernetes/pki/status.crt" --key "$RACKBOX_ROOT/etc/kubernetes/pki/status.key" \
     "https://$RACKBOX_ADDRESS:6443$1"
 }
