@@ -9,8 +9,8 @@ import tarfile
 from pathlib import Path
 
 from rackbox.bundle import MANIFEST, REBUILD, Bundle, read_bundle
-from rackbox.bundle_build import bundle_builder, put_in_place
 from rackbox.bundle_check import check_bundle
+from rackbox.bundle_parts import bundle_builder, put_in_place
 from rackbox.errors import LabError
 from rackbox.paths import Home
 

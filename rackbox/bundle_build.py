@@ -1,34 +1,27 @@
 """`invoke bundle --from go`: builds a bundle's programs from pinned Go modules and packs their images.
 
-Entry points: ``build_from_go``, and ``assemble`` for whoever has the parts already. Each component is kept by what it
-was made from, so that a build that was broken off goes on where it was, and one that is asked for again has nothing to
-do.
+Entry point: ``build_from_go``. Each component is kept by what it was made from, so that a build that was broken off
+goes on where it was, and one that is asked for again has nothing to do.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tarfile
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from rackbox import __version__
-from rackbox.box import sha256_of, sync_directory
-from rackbox.builders import alone, remove_tree
-from rackbox.bundle import KIND, MANIFEST, SCHEMA, Bundle, parse_bundle, read_bundle
+from rackbox.bundle import MANIFEST, Bundle, read_bundle
 from rackbox.bundle_cache import Cache, Kept, digest_of, digest_of_tree
 from rackbox.bundle_check import check_files
+from rackbox.bundle_parts import Parts, add_manifest, assemble, bundle_builder
 from rackbox.bundle_pins import Pins
 from rackbox.bundle_recipe import (
     COMPONENTS,
@@ -38,10 +31,9 @@ from rackbox.bundle_recipe import (
     USERLAND,
     Component,
     Image,
-    Manifest,
     reference_of,
 )
-from rackbox.bundle_sbom import Part, deb_part, file_part, make_bundle_sbom, module_part
+from rackbox.bundle_sbom import deb_part, module_part
 from rackbox.catalogue import read_json
 from rackbox.errors import CommandFailed, LabError, MissingTool
 from rackbox.golang import (
@@ -63,8 +55,6 @@ EPOCH = 0
 """The time of every file in an image: what is the same must come out the same."""
 RECIPE = 1
 """To be raised when the same inputs are to be built in another way: the cache is asked by it, too."""
-ROOM_MIB = 4000
-"""Free space that a build needs at its peak: programs, images, and both once more while they are moved into place."""
 KEPT_S = 60 * 86400.0
 """How long a component that no build has used stays in the cache."""
 TREE_S = 900.0
@@ -78,29 +68,6 @@ LEFT_OUT = (
     "dev/",
 )
 _ALTERNATIVES = ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore")
-
-
-@dataclass(slots=True)
-class Parts:
-    """What a bundle is put together from. ``entries`` are lists of the manifest, without size and checksum."""
-
-    files: list[dict[str, Any]] = field(default_factory=list)
-    images: list[dict[str, Any]] = field(default_factory=list)
-    manifests: list[dict[str, Any]] = field(default_factory=list)
-    materials: list[Part] = field(default_factory=list)
-
-
-@contextmanager
-def bundle_builder(home: Home) -> Iterator[Path]:
-    """Hold the lock on all bundles, remove what a killed builder left, and give a directory to work in."""
-    with alone(home.bundles / ".lock", "build of a bundle"):
-        for stale in home.bundles.glob(".build-*"):
-            remove_tree(stale)
-        if (free := shutil.disk_usage(home.bundles).free >> 20) < ROOM_MIB:
-            hint = "make room, or set RACKBOX_HOME to a directory that has it"
-            raise LabError(f"{home.bundles}: a bundle needs {ROOM_MIB} MiB to be made; free are {free} MiB", hint)
-        with tempfile.TemporaryDirectory(prefix=".build-", dir=home.bundles) as directory:
-            yield Path(directory)
 
 
 def build_from_go(home: Home, pins: Pins, arch: str, console: Console) -> Bundle:
@@ -166,44 +133,6 @@ def stamps_of(component: Component, version: str, date: str) -> dict[str, str]:
     major, minor = version.split(".")[:2]
     values = {"version": version, "major": major, "minor": minor, "date": date}
     return {name: text.format(**values) for name, text in component.stamps.items()}
-
-
-def assemble(
-    home: Home, out: Path, pins: Pins, arch: str, source: str, parts: Parts, more: Mapping[str, str]
-) -> Bundle:
-    """Write manifest and SBOM beside the parts in ``out``, and have it all appear in the catalogue by one rename."""
-    for entry in (*parts.files, *parts.images, *parts.manifests):
-        path = out / entry["path"]
-        entry["sha256"], entry["size"] = sha256_of(path), path.stat().st_size
-    listed = [*parts.files, *parts.images, *parts.manifests]
-    content = digest_of(sorted((entry["path"], entry["sha256"]) for entry in listed))
-    version = f"{pins.kubernetes}-{arch}-{content[:8]}"
-    there = {str(entry["component"]) for entry in listed}
-    versions = {**pins.components, **pins.only_upstream}
-    built = datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()), UTC)
-    document = {
-        "schema": SCHEMA,
-        "kind": KIND,
-        "version": version,
-        "kubernetes": pins.kubernetes,
-        "minor": pins.minor,
-        "arch": arch,
-        "from": source,
-        "built": built.isoformat(timespec="seconds"),
-        "rackbox": __version__,
-        **more,
-        "components": {name: versions[name] for name in versions if name in there},
-        "files": parts.files,
-        "images": parts.images,
-        "manifests": parts.manifests,
-    }
-    parse_bundle(document, out)  # what we would not read must not be written
-    own = [file_part(entry, versions[str(entry["component"])]) for entry in listed]
-    sbom = make_bundle_sbom(document, [*own, *parts.materials])
-    for name, made in ((MANIFEST, document), ("sbom.cdx.json", sbom)):
-        (out / name).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    put_in_place(out, home.bundles / version)
-    return read_bundle(home.bundles / version)
 
 
 def userland_entries() -> list[Entry]:
@@ -321,19 +250,6 @@ def _pack(pins: Pins, arch: str, kept: Mapping[str, Kept], userland: Kept, work:
     return parts
 
 
-def add_manifest(parts: Parts, manifest: Manifest, source: Path, pins: Pins, out: Path) -> None:
-    """Copy a file for kubectl, if it is the one that was pinned."""
-    if (found := sha256_of(source)) != (wanted := pins.checksums.get(manifest.name, "")):
-        raise LabError(
-            f"{manifest.name} of {manifest.component} {pins.components[manifest.component]}: "
-            f"SHA-256 must be {wanted or 'pinned'}; got {found}",
-            f"read it, then write its checksum into packaging/bundle/{pins.minor}.yaml",
-        )
-    path = f"manifests/{manifest.name}"
-    shutil.copyfile(source, out / path)
-    parts.manifests.append({"path": path, "component": manifest.component, "images": images_named(out / path)})
-
-
 def _pack_image(image: Image, pins: Pins, arch: str, have: Kept, base: Blob, work: Path, out: Path) -> dict[str, Any]:
     path = f"images/{image.name}.tar"
     reference = reference_of(image, pins.components)
@@ -356,16 +272,6 @@ def _pack_image(image: Image, pins: Pins, arch: str, have: Kept, base: Blob, wor
     }
 
 
-def images_named(manifest: Path) -> list[str]:
-    """The images that a file for kubectl names, each once."""
-    names: list[str] = []
-    for line in manifest.read_text(encoding="utf-8").splitlines():
-        key, _, value = line.strip().removeprefix("- ").partition(": ")
-        if key == "image" and value.strip() not in names:
-            names.append(value.strip().strip("'\""))
-    return names
-
-
 def _made_before(home: Home, inputs: str) -> Bundle | None:
     for path in sorted(home.bundles.glob(f"*/{MANIFEST}")):
         if read_json(path).get("inputs") == inputs:
@@ -376,24 +282,6 @@ def _made_before(home: Home, inputs: str) -> Bundle | None:
                 return None
             return bundle
     return None
-
-
-def put_in_place(out: Path, target: Path) -> None:
-    """Have the version appear whole, and stay through a power cut. One of the same name is the same, or damaged."""
-    for path in sorted(out.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
-    for directory in (out, *(path for path in out.iterdir() if path.is_dir())):
-        sync_directory(directory)
-    if target.exists():
-        old = target.with_name(f".build-old-{target.name}")
-        target.rename(old)
-        out.rename(target)
-        remove_tree(old)
-    else:
-        out.rename(target)
-    sync_directory(target.parent)
 
 
 def _explain(error: CommandFailed, component: Component, log: Path, work: Path) -> LabError:

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from rackbox.apt_repository import extract, open_repository
 from rackbox.bundle import Bundle
-from rackbox.bundle_build import Parts, add_manifest, assemble, bundle_builder
+from rackbox.bundle_parts import Parts, add_manifest, assemble, bundle_builder
 from rackbox.bundle_pins import DATA, Pins
 from rackbox.bundle_recipe import BIN, CNI, COMPONENTS, ETCD, IMAGES, MANIFESTS, NODES, reference_of
 from rackbox.errors import LabError

@@ -16,6 +16,7 @@ from rackbox.credentials import ensure_credentials
 from rackbox.hooks import load_sources
 from rackbox.paths import find_home
 from rackbox.render import VagrantTarget, render_lab, write_rendered
+from tests.consumer.programs import pause, pause_image, tools  # noqa: F401 - fixtures
 from tests.rendering import settings_of, shipped
 
 Done = subprocess.CompletedProcess[str]
