@@ -209,7 +209,7 @@ def load_images(lab: LiveLab, node: Node, release: Release) -> None:
     old."""
     listing = lab.connections.run(node.name, "ctr --namespace k8s.io images ls", timeout=30).stdout
     there = {tuple(line.split()[::2][:2]) for line in listing.splitlines()[1:]}
-    for image in release.images_of(node):
+    for image in release.images_of(node, lab.topology.gluster_volume is not None):
         if (image.reference, image.digest) not in there:
             _load_image(lab, node, release, image)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rackbox.errors import LabError
-from rackbox.oci import Entry, ImageConfig, layer_from_tree, read_image, write_image, write_layer
+from rackbox.oci import Entry, ImageConfig, layer_from_tree, read_image, take_file, write_image, write_layer
 
 REFERENCE = "registry.k8s.io/pause:3.10.2"
 
@@ -139,3 +139,17 @@ def test_a_layer_of_a_tree_leaves_out_and_puts_on_top(tmp_path: Path) -> None:
         assert same.read() == b"nft"
     assert sorted(listed) == ["usr", "usr/sbin", "usr/sbin/iptables", "usr/sbin/nft", "usr/sbin/same"]
     assert {(item.uid, item.mtime) for item in listed.values()} == {(0, 0)}
+
+
+def test_a_file_is_taken_out_as_a_runtime_would_see_it(tmp_path: Path) -> None:
+    layers = [write_layer(tmp_path / f"{text}.tar", [Entry("/flannel", text.encode())], 0) for text in ("old", "new")]
+    layers.append(write_layer(tmp_path / "other.tar", [Entry("/etc/other", b"")], 0))
+    write_image(tmp_path / "image.tar", REFERENCE, layers, ImageConfig(("/flannel",), "amd64", 0))
+    take_file(tmp_path / "image.tar", "/flannel", tmp_path / "taken")
+    assert (tmp_path / "taken").read_bytes() == b"new"
+    with pytest.raises(LabError, match=r"image\.tar: must have /no in a layer"):
+        take_file(tmp_path / "image.tar", "/no", tmp_path / "none")
+    (tmp_path / "broken.tar").write_bytes(b"no archive")
+    with pytest.raises(LabError, match=r"broken\.tar: /no cannot be taken out: ReadError"):
+        take_file(tmp_path / "broken.tar", "/no", tmp_path / "none")
+    assert not (tmp_path / "none").exists()

@@ -55,3 +55,10 @@ def test_another_failure_is_told_at_once(monkeypatch: pytest.MonkeyPatch, calls:
     with pytest.raises(CommandFailed, match="not permitted"):
         place._run_on_the_right_cpu(MAKE)
     assert calls == [MAKE]
+
+
+def test_an_address_that_stays_is_one_that_nobody_was_sold() -> None:
+    first = int(place.stable_mac("rackbox-default/mgmt").partition(":")[0], 16)
+    assert (first & 1, first & 2) == (0, 2), "unicast, locally administered"
+    assert place.stable_mac("rackbox-default/mgmt") == place.stable_mac("rackbox-default/mgmt")
+    assert place.stable_mac("rackbox-default/mgmt") != place.stable_mac("rackbox-default/dmz")
