@@ -78,13 +78,15 @@ def port_name(node: Node, number: int) -> str:
 
 
 def cut_links_script(node: Node) -> str:
-    """Bash: take the machine's ports down and out of their bridges, and fail unless they all are; those that are not
-    there are down. What is down already is left alone: ``ip`` would wait for the kernel's one lock on devices, which
-    is held again and again while a machine that has just died is tidied away."""
+    """Bash: take the machine's ports down, and fail unless they all are; those that are not there are down.
+
+    No program is started: the power switch waits for this. What is down already is left alone: one would wait for the
+    kernel's one lock on devices, which is held again and again while a machine that has just died is tidied away.
+    """
     ports = " ".join(port_name(node, number) for number in range(len(node.nics)))
     return f"""\
 is_up() {{ read -r flags 2>/dev/null </sys/class/net/$1/flags && ((flags & 1)); }}
-up=()
-for port in {ports}; do ! is_up $port || up+=("link set dev $port down nomaster"); done
-[ ${{#up[@]}} -eq 0 ] || printf '%s\\n' "${{up[@]}}" | ip -force -batch - 2>/dev/null || true
+for port in {ports}; do
+    ! is_up $port || {{ echo $((flags & ~1)) >/sys/class/net/$port/flags; }} 2>/dev/null || true
+done
 for port in {ports}; do ! is_up $port || exit 1; done"""
