@@ -1,7 +1,13 @@
-"""Kernel limits of the host that a lab of many system containers needs raised, and put back after the last lab.
+"""Kernel settings of the host that a lab of many system containers needs, and that are put back after the last lab.
 
 Each container's systemd holds half a dozen inotify instances, and the kernel allows one user 128: from the tenth
-machine on, some end at boot without a word ("Too many open files"). These limits have no namespace of their own.
+machine on, some end at boot without a word ("Too many open files").
+
+With autogroups (sched(7)) the kernel shares processors out between sessions, and a service is one: its ``Nice=`` then
+counts for nothing beside other services. Without them, what machines are there for (HAProxy, etcd) goes before what one
+that boots, or joins a cluster again, has to do: with real machines the one would not feel the other at all.
+
+None of these has a namespace of its own.
 """
 
 from __future__ import annotations
@@ -10,6 +16,9 @@ import json
 from pathlib import Path
 
 NEEDED = {"fs/inotify/max_user_instances": 4096, "fs/inotify/max_user_watches": 524288}
+"""Raised to that where it is less."""
+NO_AUTOGROUPS = {"kernel/sched_autogroup_enabled": 0}
+"""Set to that, where the kernel has it."""
 SYSCTL = Path("/proc/sys")
 
 
@@ -17,9 +26,11 @@ def raise_limits(record: Path, sysctl: Path = SYSCTL) -> dict[str, int]:
     """Raise what is too low; remember in ``record`` what it was. Returns what was changed, by sysctl name."""
     before = _read_record(record)
     changed = {}
-    for name, needed in NEEDED.items():
+    for name, needed in (NEEDED | NO_AUTOGROUPS).items():
+        if name in NO_AUTOGROUPS and not (sysctl / name).exists():
+            continue
         current = int((sysctl / name).read_text())
-        if current < needed:
+        if current < needed or (name in NO_AUTOGROUPS and current != needed):
             before.setdefault(name, current)
             changed[name.replace("/", ".")] = needed
     if changed:
@@ -33,10 +44,10 @@ def raise_limits(record: Path, sysctl: Path = SYSCTL) -> dict[str, int]:
 
 
 def restore_limits(record: Path, sysctl: Path = SYSCTL) -> None:
-    """Put the limits back as they were found, unless somebody else has set another value since. Idempotent."""
+    """Put all back as it was found, unless somebody else has set another value since. Idempotent."""
     for name, value in _read_record(record).items():
         path = sysctl / name
-        if int(path.read_text()) == NEEDED[name]:
+        if int(path.read_text()) == (NEEDED | NO_AUTOGROUPS)[name]:
             path.write_text(str(value))
     record.unlink(missing_ok=True)
 

@@ -2,7 +2,8 @@
 
 Entry points: ``check_change`` (pure) compares what a lab was booted from with what it is to be, ``plan_growth`` (pure)
 and ``grow_volume`` are `invoke volume.grow`, ``check_room`` asks running machines. At boot, and when a lab's config has
-changed, the machines' own hook makes and grows their volumes (``provision/common/05-make-volumes.sh``).
+changed, the machines' own hooks make and grow their volumes (``provision/common/05-make-volumes.sh``,
+``06-make-pools.sh``).
 """
 
 from __future__ import annotations

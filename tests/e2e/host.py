@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rackbox.limits import NEEDED
+from rackbox.limits import NEEDED, NO_AUTOGROUPS
 from rackbox.run import run
 
 Traces = Mapping[str, frozenset[str]]
@@ -24,7 +24,7 @@ def host_traces() -> Traces:
         "cgroups": frozenset(_cgroups()),
         "runtime": _listing(Path("/run/rackbox")),
         "processes": frozenset(_lab_processes()),
-        "limits": frozenset(f"{name}={Path('/proc/sys', name).read_text().strip()}" for name in NEEDED),
+        "limits": frozenset(f"{name}={_read(Path('/proc/sys', name))}" for name in NEEDED | NO_AUTOGROUPS),
         "forwarding": frozenset({Path("/proc/sys/net/ipv4/ip_forward").read_text().strip()}),
     }
 
@@ -69,3 +69,7 @@ def _lab_processes() -> list[str]:
         if network != ours or "rackbox-" in words or "/rackbox/" in words:
             found.append(f"{entry.name} {labs.get(network, network)} {' '.join(sorted(groups))} {words}")
     return found
+
+
+def _read(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""

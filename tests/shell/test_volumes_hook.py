@@ -1,4 +1,4 @@
-"""The hook that makes and grows a machine's volumes, against an LVM that is none."""
+"""The hooks that make and grow a machine's volumes, against an LVM that is none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from rackbox.paths import PROJECT
 
-HOOK = "common/05-make-volumes.sh"
+HOOKS = ("common/05-make-volumes.sh", "common/06-make-pools.sh")
 FAKES = {
     "systemd-detect-virt": "exit ${CONTAINER:-1}",
     "pvs": """
@@ -67,8 +67,10 @@ class Guest:
         (self.state / "free").write_text("  20000.00\n")
         self.library = top / "library"
         (self.library / "common").mkdir(parents=True)
-        shutil.copy(PROJECT / "provision" / HOOK, self.library / HOOK)
-        shutil.copy(PROJECT / "provision/lib/lib.sh", self.library / "lib.sh")
+        for hook in HOOKS:
+            shutil.copy(PROJECT / "provision" / hook, self.library / hook)
+        for name in ("lib.sh", "lvm.sh"):
+            shutil.copy(PROJECT / "provision/lib" / name, self.library / name)
         for name, script in FAKES.items():
             (self.bin / name).write_text(f"#!/bin/bash\n{script}\n")
             (self.bin / name).chmod(0o755)
@@ -80,7 +82,12 @@ class Guest:
         (self.state / "calls").unlink(missing_ok=True)
         env = {"PATH": f"{self.bin}:{os.environ['PATH']}", "STATE": str(self.state), "RACKBOX_ROOT": str(self.root)}
         env |= {"RACKBOX_VOLUMES": volumes, **environment}
-        return subprocess.run([self.library / HOOK], env=env, capture_output=True, text=True, timeout=20, check=False)
+        for hook in HOOKS:
+            argv = [self.library / hook]
+            done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=20, check=False)
+            if done.returncode:
+                break
+        return done
 
     @property
     def calls(self) -> list[str]:

@@ -241,6 +241,8 @@ def test_messages_in_the_guide_are_the_codes_own() -> None:
     sources += (PROJECT / "lab").read_text(encoding="utf-8") + (PROJECT / "provision/lib/lib.sh").read_text(
         encoding="utf-8"
     )
+    driver = (PROJECT / "packaging/bundle/modules/gluster-csi/driver").glob("*.go")
+    sources += "".join(path.read_text(encoding="utf-8").replace("%d", "").replace("%s", "") for path in driver)
     table = GUIDE.read_text(encoding="utf-8").split("## Troubleshooting")[1]
     messages = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
     assert len(messages) >= 12

@@ -63,6 +63,7 @@ MAY_START_PROGRAMS = {
     "probes.process": "a probe runs beside the test and is read while it does",
     "kubeconfig": "hands its terminal to kubectl",
     "ssh": "hands its terminal to the program",
+    "upgrade": "streams an image into a machine",
     "standin": "its namespace lives as long as a process that ends with us",
     "vagrant_adapter": "python-vagrant raises subprocess's errors",
 }

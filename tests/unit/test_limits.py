@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rackbox.limits import NEEDED, raise_limits, restore_limits
+from rackbox.limits import NEEDED, NO_AUTOGROUPS, raise_limits, restore_limits
 
 INSTANCES, WATCHES = NEEDED
 
@@ -73,3 +73,24 @@ def test_a_record_that_was_cut_off_stops_nobody(tmp_path: Path, sysctl: Path) ->
     record.write_text("")
     restore_limits(record, sysctl)
     assert not record.exists()
+
+
+def test_autogroups_are_off_while_there_are_labs(tmp_path: Path, sysctl: Path) -> None:
+    (name,) = NO_AUTOGROUPS
+    setting, record = sysctl / name, tmp_path / "limits.json"
+    setting.parent.mkdir()
+    setting.write_text("1\n")
+    assert raise_limits(record, sysctl)["kernel.sched_autogroup_enabled"] == 0
+    assert raise_limits(record, sysctl) == {}
+    assert setting.read_text() == "0"
+    restore_limits(record, sysctl)
+    assert setting.read_text() == "1"
+
+
+def test_a_host_without_them_keeps_them_off(tmp_path: Path, sysctl: Path) -> None:
+    (name,) = NO_AUTOGROUPS
+    (sysctl / name).parent.mkdir()
+    (sysctl / name).write_text("0\n")
+    raise_limits(tmp_path / "limits.json", sysctl)
+    restore_limits(tmp_path / "limits.json", sysctl)
+    assert (sysctl / name).read_text() == "0\n"

@@ -213,10 +213,11 @@ DELEGATIONS = [
             },
         ),
     ),
+    ("upgrade --bundle 1.36.3", "upgrade", "command", (DEFAULT, "1.36.3")),
     ("schedule.status --json", "schedule", "show_status", (True,)),
     ("schedule.remove", "schedule", "remove", ()),
     ("schedule.run --due --jitter", "schedule", "run_now", (True, True)),
-    ("doctor --json", "doctor", "command", ("lxc", True)),
+    ("doctor --json", "doctor", "command", ("lxc", True, DEFAULT)),
     ("ssh lb1", "ssh", "command", (DEFAULT, "lb1", [])),
     (
         """ssh lb1 -- sh -c 'echo '\\''a  b'\\'' "$HOME"' '' -- --help -f""",
