@@ -169,6 +169,7 @@ def main(lab_file: Path, report: Path) -> int:
     if lab is None:
         print(f"no lab was booted from {lab_file}", file=sys.stderr)
         return 1
+    lab.provider.hold_power(lab.topology)
     namespace = lab.provider.client_namespace(lab.topology)
     if namespace is not None:
         enter_network(namespace)

@@ -6,6 +6,7 @@ NICs, mounts and names are given as plain LXC settings. Pulling the power and pu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from rackbox.box import Box, sha256_of
 from rackbox.cgroups import LEGACY_INIT, LEGACY_SWITCH, NodeView, host_view, node_view
+from rackbox.direct_cut import DirectCut, try_direct_cut
 from rackbox.errors import LabError, MissingTool
 from rackbox.limits import raise_limits, restore_limits
 from rackbox.paths import LabPaths
@@ -48,6 +50,7 @@ class LxcProvider(PlacedProvider):
     patience = 1.0
     remark = ""
     seed_in_guest = f"/{SEED}"
+    _direct: DirectCut | None = None
 
     capabilities = (
         Capability("boots without virtualisation", True, "shares the host's kernel"),
@@ -178,7 +181,15 @@ class LxcProvider(PlacedProvider):
         script = f"{_cut(topology, node)}\nlxc-stop --kill --name {node.name} || [ $? -eq 2 ]"
         run(enter_argv(place_of(topology), ["bash", "-euc", script]), timeout=30)
 
+    def hold_power(self, topology: Topology) -> None:
+        self._direct = try_direct_cut(place_of(topology), Path("/sys/fs/cgroup", _cgroup(topology)))
+
     def cut_power(self, topology: Topology, node: Node) -> None:
+        if self._direct is not None:
+            ports = [port_name(node, number) for number in range(len(node.nics))]
+            with contextlib.suppress(OSError):
+                self._direct(ports, _payload(node))
+                return
         run(enter_argv(place_of(topology), ["bash", "-euc", _cut(topology, node)]), timeout=30)
 
     def power_on(self, topology: Topology, node: Node) -> None:
@@ -261,7 +272,7 @@ def _cut(topology: Topology, node: Node) -> str:
     return f"""\
 {cut_links_script(node)}
 lab=/sys/fs/cgroup/{_cgroup(topology)}
-machine=$lab/{node.name}/lxc.payload.{node.name}
+machine=$lab/{_payload(node)}
 if ! {{ echo 1 >$machine/cgroup.kill; }} 2>/dev/null && [[ -d $machine || ! -e $lab/cgroup.kill ]]; then
     init=$(lxc-info --name {node.name} --pid --no-humanize || true)
     if [[ $init =~ ^[1-9][0-9]*$ ]] && kill -KILL "$init" 2>/dev/null; then
@@ -291,6 +302,11 @@ def volume_dir(paths: LabPaths, node: Node, volume: str) -> Path:
 
 def _cgroup(topology: Topology) -> str:
     return f"rackbox-{topology.lab}"
+
+
+def _payload(node: Node) -> str:
+    """A machine's own control group, below its lab's."""
+    return f"{node.name}/lxc.payload.{node.name}"
 
 
 def _lxc(key: str, value: str) -> VagrantSetting:

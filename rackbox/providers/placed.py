@@ -58,6 +58,9 @@ class PlacedProvider(ABC):
     def host_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
         return enter_argv(place_of(topology), argv)
 
+    def hold_power(self, topology: Topology) -> None:  # noqa: B027 - there is nothing to do for most
+        """As quick as it is."""
+
     def stand_in(self, topology: Topology, gateway: Node, paths: LabPaths) -> AbstractContextManager[None]:
         rules = paths.rendered / "nodes" / gateway.name / "files/etc/nftables.conf"
         ports = {port_name(gateway, number): nic for number, nic in enumerate(gateway.nics)}
