@@ -22,20 +22,21 @@ CLONE_NEWNS = 0x00020000
 """setns(2)"""
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 """netdevice(7)"""
+CGROUPS = Path("/sys/fs/cgroup")
 IFREQ = "16sH22x"
 """struct ifreq: a device's name, its flags."""
 
 
 class DirectCut:
-    """Made once, before the process starts a thread: ``cgroups`` is only seen in the place's mount namespace, and a
-    thread may not go there."""
+    """Made once, before the process starts a thread: the control groups are only seen in the place's mount namespace,
+    and a thread may not go there."""
 
-    def __init__(self, place: Place, cgroups: Path) -> None:
+    def __init__(self, place: Place) -> None:
         with place.mount_file.open() as there, Path("/proc/self/ns/mnt").open() as here:
             where = Path.cwd()
             _enter_mounts(there.fileno())
             try:
-                self._cgroups = os.open(cgroups, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                self._cgroups = os.open(CGROUPS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             finally:
                 _enter_mounts(here.fileno())
                 os.chdir(where)
@@ -72,8 +73,8 @@ def _enter_mounts(handle: int) -> None:
         raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}")
 
 
-def try_direct_cut(place: Place, cgroups: Path) -> DirectCut | None:
+def try_direct_cut(place: Place) -> DirectCut | None:
     """None where the kernel does not let this process have it."""
     with contextlib.suppress(OSError):
-        return DirectCut(place, cgroups)
+        return DirectCut(place)
     return None

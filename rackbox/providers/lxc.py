@@ -182,13 +182,13 @@ class LxcProvider(PlacedProvider):
         run(enter_argv(place_of(topology), ["bash", "-euc", script]), timeout=30)
 
     def hold_power(self, topology: Topology) -> None:
-        self._direct = try_direct_cut(place_of(topology), Path("/sys/fs/cgroup", _cgroup(topology)))
+        self._direct = try_direct_cut(place_of(topology))
 
     def cut_power(self, topology: Topology, node: Node) -> None:
         if self._direct is not None:
             ports = [port_name(node, number) for number in range(len(node.nics))]
             with contextlib.suppress(OSError):
-                self._direct(ports, _payload(node))
+                self._direct(ports, f"{_cgroup(topology)}/{_payload(node)}")
                 return
         run(enter_argv(place_of(topology), ["bash", "-euc", _cut(topology, node)]), timeout=30)
 

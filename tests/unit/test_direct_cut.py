@@ -43,7 +43,7 @@ def test_the_script_is_for_what_cannot_be_done_directly(
     monkeypatch.setattr(lxc, "try_direct_cut", lambda *_: direct)
     provider.hold_power(TOPOLOGY)
     provider.cut_power(TOPOLOGY, NODE)
-    assert direct.asked == [(["lb1_0", "lb1_1"], "lb1/lxc.payload.lb1")]
+    assert direct.asked == [(["lb1_0", "lb1_1"], "rackbox-small/lb1/lxc.payload.lb1")]
     assert bool(scripts) is broken
 
 
@@ -53,4 +53,4 @@ def test_others_than_the_power_switch_use_the_script(scripts: list[str]) -> None
 
 
 def test_where_there_is_no_place_there_is_no_direct_way(tmp_path: Path) -> None:
-    assert try_direct_cut(Place("none", tmp_path), tmp_path) is None
+    assert try_direct_cut(Place("none", tmp_path)) is None
