@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rackbox.config import Config, load_config
 from rackbox.planner import plan_topology
-from rackbox.release import Choice, choose_release, describe_storage
+from rackbox.release import Choice, choose_release, describe_ingress, describe_storage
 from rackbox.state import LabState
 from rackbox.topology import Kubernetes, Topology
 
@@ -45,7 +45,13 @@ def settle_kubernetes(
     if choice.source == "none":
         return plan_topology(config.without_kubernetes()), choice
     if choice.release is not None:
-        choice = replace(choice, storage=describe_storage(choice.release, topology.gluster_volume))
+        choice = replace(
+            choice,
+            storage=describe_storage(choice.release, topology.gluster_volume),
+            ingress=describe_ingress(choice.release, topology),
+        )
+        if topology.has_ingress and not choice.release.has_ingress:
+            topology = plan_topology(config.without_ingress())
     return topology, choice
 
 
