@@ -44,13 +44,11 @@ def settle_kubernetes(
     choice = choose_release(topology.kubernetes, lab_file, bundles, bundle, reachable)
     if choice.source == "none":
         return plan_topology(config.without_kubernetes()), choice
-    if choice.release is not None:
-        choice = replace(
-            choice,
-            storage=describe_storage(choice.release, topology.gluster_volume),
-            ingress=describe_ingress(choice.release, topology),
-        )
-        if topology.has_ingress and not choice.release.has_ingress:
+    release = choice.release
+    if release is not None:
+        storage, ingress = describe_storage(release, topology.gluster_volume), describe_ingress(release, topology)
+        choice = replace(choice, storage=storage, ingress=ingress)
+        if topology.has_ingress and not release.has_ingress:
             topology = plan_topology(config.without_ingress())
     return topology, choice
 

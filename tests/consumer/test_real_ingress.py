@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from rackbox.bundle import Bundle, list_bundles
-from rackbox.demo import SOURCES
+from rackbox.demo_image import SOURCES
 from rackbox.oci import take_file
 from rackbox.paths import find_home
 from rackbox.pki import make_signing_key
