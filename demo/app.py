@@ -3,7 +3,7 @@
 
 Settings are DEMO_DATABASE (the database's host), DEMO_PASSWORD, and POD and NODE, which the page shows. In DEMO_SHARED,
 a directory that all pods write to, each counts how many entries it took. ``/healthz`` says that the process answers,
-``/readyz`` that the database does, ``/pods`` how many entries each pod took.
+``/readyz`` that the database does, ``/pods`` how many entries each pod took, ``/client`` from where it was asked.
 """
 
 from __future__ import annotations
@@ -88,6 +88,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer("".join(f"{text}\n" for (text,) in rows), "text/plain")
             case "/pods":
                 self.answer("".join(f"{name} {count}\n" for name, count in read_takers()), "text/plain")
+            case "/client":
+                seen = self.headers.get("X-Forwarded-For", self.client_address[0])
+                self.answer(f"{seen}\n", "text/plain")
             case "/":
                 self.answer(self.page(), "text/html")
             case _:

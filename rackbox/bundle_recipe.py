@@ -65,6 +65,8 @@ class Image:
     userland: bool = False
     optional: bool = False
     """A bundle may lack it: one of an earlier release, or from upstream, where nobody publishes it."""
+    published: bool = True
+    """Whether a bundle of what others publish has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def _stamps_of(package: str) -> dict[str, str]:
 _CONTAINERD = "github.com/containerd/containerd/v2"
 _ETCD = "go.etcd.io/etcd"
 _CSI = "github.com/kubernetes-csi"
+_TRAEFIK = "github.com/traefik/traefik/v3"
 _QUIET = ("grpcnotrace",)
 """gRPC without its trace pages, as Kubernetes is built: programs are smaller, and share what was compiled."""
 
@@ -179,6 +182,12 @@ COMPONENTS = (
         ),
         {},
     ),
+    Component(
+        "traefik",
+        _TRAEFIK,
+        (Program(f"{_TRAEFIK}/cmd/traefik", "traefik"),),
+        {f"{_TRAEFIK}/pkg/version.Version": "{version}", f"{_TRAEFIK}/pkg/version.BuildDate": "{date}"},
+    ),
 )
 """Quick ones first: what is wrong with a computer is seen before the long ones."""
 
@@ -215,6 +224,7 @@ IMAGES = (
         "/gluster-csi",
         WORKERS,
         optional=True,
+        published=False,
     ),
     *(
         Image(
@@ -225,8 +235,18 @@ IMAGES = (
             f"/csi-{name}",
             WORKERS,
             optional=True,
+            published=False,  # it is, but is of no use without the driver
         )
         for name in ("provisioner", "resizer")
+    ),
+    Image(
+        "traefik",
+        "traefik",
+        "traefik",
+        "docker.io/library/traefik:v{version}",
+        f"{BIN}/traefik",
+        WORKERS,
+        optional=True,
     ),
 )
 

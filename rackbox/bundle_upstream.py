@@ -33,7 +33,7 @@ from rackbox.yamlfile import load_yaml
 
 OTHER_SOURCES = "RACKBOX_SOURCES"
 RELEASES = ("kubernetes", "github", "github_api", "github_raw")
-PUBLISHED = tuple(image for image in IMAGES if not image.optional)
+PUBLISHED = tuple(image for image in IMAGES if image.published)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,8 @@ def load_sources(path: Path | None = None) -> Sources:
     path = path or Path(os.environ.get(OTHER_SOURCES) or DATA / "sources.yaml")
     document = load_yaml(path).data
     groups: dict[str, dict[str, str]] = {}
-    hosts = sorted({parse_reference(image.reference.format(version="0")).host for image in PUBLISHED})
+    needed = [image for image in PUBLISHED if not image.optional]
+    hosts = sorted({parse_reference(image.reference.format(version="0")).host for image in needed})
     for group, wanted in (("releases", RELEASES), ("registries", tuple(hosts))):
         given = document.get(group)
         if not isinstance(given, dict):
@@ -234,7 +235,10 @@ class _Taking:
         for image in PUBLISHED:
             reference = reference_of(image, self.pins.components)
             path = f"images/{image.name}.tar"
-            base = self.sources.registries[parse_reference(reference).host]
+            base = self.sources.registries.get(parse_reference(reference).host, "")
+            if not base and image.optional:
+                self._say(f"{reference} left out: the file of sources has no registry for it")
+                continue
             digest = fetch_image(self.downloads, base, reference, self.arch, self.out / path)
             self._say(f"{reference} {digest[:19]}…")
             entry = {"path": path, "component": image.component, "reference": reference, "digest": digest}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from rackbox.config_kubernetes import API_PORT, API_SERVICE
+from rackbox.config_kubernetes import API_PORT, API_SERVICE, INGRESS_LABEL
 from rackbox.durations import format_duration, format_size
 from rackbox.errors import Problem
 from rackbox.roles import BOX_VOLUMES, ROLE_FACTS, ROLES, RoleFacts
@@ -158,7 +158,7 @@ def _role_volumes(facts: RoleFacts, nodes: RoleNodes) -> Found:
 
 def _names(config: Config) -> Found:
     """Every name in the lab's domain stands for one thing."""
-    owners: dict[str, str] = {}
+    owners: dict[str, str] = {INGRESS_LABEL: "the domain of the Ingresses"} if config.has_ingress else {}
     for facts in ROLES:
         nodes = config.nodes.of(facts.role)
         written = nodes is not None and nodes.names is not None
@@ -230,8 +230,8 @@ def _services(config: Config) -> Found:
         if count == 0:
             yield (*here, "backend"), f"must be a role that the lab has; got {service.backend}"
         check = service.check
-        if check.type == "https" and check.path is None:
-            yield (*here, "check", "path"), "must be given for https; got nothing"
+        if check.type in ("http", "https") and check.path is None:
+            yield (*here, "check", "path"), f"must be given for {check.type}; got nothing"
         if check.type == "tcp" and check.path is not None:
             yield (*here, "check", "path"), f"must not be given for tcp; got {check.path}"
         if check.fast_interval > check.interval:
@@ -306,6 +306,9 @@ def _kubernetes(config: Config) -> Found:
         yield ("kubernetes", "bundle"), f"must not be given beside source: {wished.source}; got {wished.bundle}"
     if counts["lb"]:
         yield from _api_service(config)
+    elif wished.ingress != "none" and config.is_written(("kubernetes", "ingress")):
+        text = f"must come with balancers, whose ports 80 and 443 lead to it (nodes.lb); got {wished.ingress}"
+        yield ("kubernetes", "ingress"), text
 
 
 def _api_service(config: Config) -> Found:

@@ -17,10 +17,10 @@ from pydantic import Field, GetJsonSchemaHandler, PrivateAttr, ValidationError, 
 from pydantic_core import CoreSchema
 
 from rackbox.budgets import BUDGETS_MS
-from rackbox.checks import check_without_networks
+from rackbox.checks import check_without_networks, host_port_of
 from rackbox.config_balancer import EXTREME, LoadBalancerConfig, ServiceConfig
 from rackbox.config_errors import explain, without_bad_keys
-from rackbox.config_kubernetes import API, API_SERVICE, KubernetesConfig
+from rackbox.config_kubernetes import API, API_SERVICE, INGRESS, KubernetesConfig
 from rackbox.durations import SIZE_PATTERN, format_size
 from rackbox.errors import ConfigError, Problem
 from rackbox.fields import (
@@ -230,9 +230,27 @@ class Config(Section):
 
     def without_kubernetes(self) -> Config:
         """The same lab with no cluster in it."""
-        bare = self.model_copy(update={"kubernetes": None})
-        bare._source = self._source
-        return bare
+        return self._with_kubernetes(None)
+
+    def without_ingress(self) -> Config:
+        """The same lab with nothing that serves its cluster's Ingresses."""
+        return self._with_kubernetes(self.kubernetes and self.kubernetes.model_copy(update={"ingress": "none"}))
+
+    def _with_kubernetes(self, kubernetes: KubernetesConfig | None) -> Config:
+        other = self.model_copy(update={"kubernetes": kubernetes})
+        other._source = self._source
+        return other
+
+    def has(self, role: Role) -> bool:
+        """Whether there is a machine of that role."""
+        nodes = self.nodes.of(role)
+        return nodes is not None and nodes.count != 0
+
+    @property
+    def has_ingress(self) -> bool:
+        """Whether the floating IP is to serve the cluster's Ingresses."""
+        wished = self.kubernetes is not None and self.kubernetes.ingress != "none"
+        return wished and self.has("lb") and self.has("worker")
 
     @property
     def balancer(self) -> LoadBalancerConfig:
@@ -258,17 +276,29 @@ class Config(Section):
     @property
     def services(self) -> tuple[ServiceConfig, ...]:
         """What is balanced: as written, else etcd where there are masters; and in any case the API of Kubernetes where
-        there is one. None without balancers."""
-        balancers, masters = self.nodes.of("lb"), self.nodes.of("master")
-        if balancers is None or balancers.count == 0:
+        there is one, and its Ingresses where their ports are free. None without balancers."""
+        if not self.has("lb"):
             return ()
-        has_masters = masters is not None and masters.count != 0
+        has_masters = self.has("master")
         chosen: tuple[ServiceConfig, ...] = (ServiceConfig.model_validate(ETCD),) if has_masters else ()
         if self.load_balancer is not None and self.load_balancer.services is not None:
             chosen = self.load_balancer.services
         if self.kubernetes is not None and has_masters and API_SERVICE not in {service.name for service in chosen}:
             chosen += (ServiceConfig.model_validate(API),)
-        return chosen
+        return chosen + self._ingress_services(chosen) if self.has_ingress else chosen
+
+    def _ingress_services(self, others: tuple[ServiceConfig, ...]) -> tuple[ServiceConfig, ...]:
+        """What leads to the ingress controller, less what the lab has ports or names in use for."""
+        stats = self.balancer.stats_port
+        ports = {stats, *(service.port for service in others)}
+        host_ports = {stats + 10_000, *(host_port_of(service) for service in others)}
+        names = {service.name for service in others}
+        free = [wanted for wanted in INGRESS if wanted["port"] not in ports and wanted["name"] not in names]
+        services = (ServiceConfig.model_validate(wanted) for wanted in free)
+        return tuple(
+            service.model_copy(update={"host_port": 0}) if host_port_of(service) in host_ports else service
+            for service in services
+        )
 
     def is_written(self, path: KeyPath) -> bool:
         """Whether ``path`` stands in the file, and is not a default."""

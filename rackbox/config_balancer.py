@@ -85,10 +85,11 @@ class HaproxyConfig(Section):
 
 
 class CheckConfig(Section):
-    type: Annotated[CheckType | None, choice("tcp", "https").optional()] = key(
-        None, "tcp: the port answers. https: GET `path` says 200. Default: https where a path is given, else tcp."
+    type: Annotated[CheckType | None, choice("tcp", "http", "https").optional()] = key(
+        None, "tcp: the port answers. http, https: GET `path` says 200. Default: https where a path is given, else tcp."
     )
-    path: Annotated[str | None, URL_PATH.optional()] = key(None, "What https asks for.")
+    path: Annotated[str | None, URL_PATH.optional()] = key(None, "What http and https ask for.")
+    port: Annotated[int | None, PORT.optional()] = key(None, "Where is asked. Default: the port that serves.")
     # The fast interval counts while a backend is in doubt: one that refuses is taken out within about 700 ms, a silent
     # one within 1.6 s. `fall` is no lower, since `connect_timeout` bounds a check's TLS handshake, too: a busy computer
     # misses it now and then, on all backends at the same time, and with none left every client is refused. A dead one
@@ -109,6 +110,9 @@ class ServiceConfig(Section):
     )
     backend_port: Annotated[int | None, PORT.optional()] = key(None, "The port on the machines. Default: the same.")
     check: CheckConfig = key({}, "How a backend shows that it is well.")
+    proxy_protocol: Annotated[bool, FLAG] = key(
+        False, "Backends are told each client's address by the PROXY protocol (version 2), which they must expect."
+    )
     # On a lab's network a connection stands within a millisecond or not at all; short, so that the next one is tried.
     connect_timeout: Annotated[int, duration_between("10ms", "1m")] = key(
         "300ms", "Longest wait for a backend's TCP answer."

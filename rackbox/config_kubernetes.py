@@ -14,6 +14,7 @@ SOURCES = ("auto", "bundle", "packages", "none")
 RUNTIMES = ("containerd",)
 ETCD_PLACES = ("external",)
 PROXY_MODES = ("nftables", "iptables")
+INGRESSES = ("traefik", "none")
 
 API_PORT = 6443
 API_SERVICE = "api"
@@ -26,6 +27,31 @@ API: dict[str, Any] = {
     # Not /healthz or the bare port: a server that has started, but has no etcd, or hangs, is not ready.
     "check": {"type": "https", "path": "/readyz", "interval": "1s", "fast_interval": "200ms"},
 }
+
+INGRESS_LABEL = "apps"
+"""Below the lab's domain: every name there stands for the floating IP."""
+INGRESS_WEB = "ingress-http"
+# Ports of the workers for Traefik. Kubernetes gives none of the range's first 86 to who asks for just any.
+NODE_PORT_WEB, NODE_PORT_WEBSECURE, NODE_PORT_PING = 30010, 30011, 30012
+
+
+def _ingress(name: str, port: int, node_port: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "port": port,
+        "backend": "worker",
+        "backend_port": node_port,
+        # Traefik's own word, at a port that the balancers alone ask: a worker whose Traefik ends says so beforehand.
+        "check": {"type": "http", "path": "/ping", "port": NODE_PORT_PING, "interval": "1s", "fast_interval": "200ms"},
+        "proxy_protocol": True,
+    }
+
+
+# The services that a lab with an ingress controller has, as far as it does not use their ports and names otherwise.
+INGRESS: tuple[dict[str, Any], ...] = (
+    _ingress(INGRESS_WEB, 80, NODE_PORT_WEB),
+    _ingress("ingress-https", 443, NODE_PORT_WEBSECURE),
+)
 
 
 def _parse_version(value: Any) -> str:
@@ -71,4 +97,9 @@ class KubernetesConfig(Section):
         "Addresses for services of type LoadBalancer, on the workers' network. Default: what is `reserved` there.",
     )
     proxy: Annotated[str, choice(*PROXY_MODES)] = key("nftables", "How kube-proxy leads to a service's pods.")
+    ingress: Annotated[str, choice(*INGRESSES)] = key(
+        "traefik",
+        "What serves Ingresses on the floating IP, ports 80 and 443, and at every name below apps.<domain>. Labs "
+        "without balancers, and bundles without Traefik, have none; `plan`, `up` and `status` say so.",
+    )
     cluster: DnsLabel = key("kubernetes", "The cluster's name in its own files.")

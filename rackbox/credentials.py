@@ -149,7 +149,8 @@ def plan_identity(topology: Topology, node: Node) -> Identity:
         addresses.append("127.0.0.1")
         if topology.load_balancer is not None:
             floating = topology.load_balancer.floating_ip
-            names += [floating.fqdn, *(f"{service.name}.{topology.domain}" for service in topology.services)]
+            here = [service for service in topology.services if node.name in {b.name for b in service.backends}]
+            names += [floating.fqdn, *(f"{service.name}.{topology.domain}" for service in here)]
             addresses.append(str(floating.address.ip))
     return Identity(node.fqdn, tuple(dict.fromkeys(names)), tuple(dict.fromkeys(addresses)), server, True)
 

@@ -15,18 +15,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from rackbox.config_kubernetes import INGRESS_WEB
 from rackbox.consoles import open_console
 from rackbox.demo_image import SOURCES, ensure_image, image_reference
 from rackbox.errors import EXIT_OK, LabError
 from rackbox.forward import Forward
-from rackbox.forwarding import open_forwarders
+from rackbox.forwarding import open_forwarders, read_forwards
 from rackbox.kubeconfig import environment, require_cluster
 from rackbox.lab import LiveLab, lab_lock, open_lab
 from rackbox.progress import Steps
 from rackbox.release import STORAGE_CLASS
 from rackbox.run import Result, run
 from rackbox.templating import Templates
-from rackbox.topology import Node
+from rackbox.topology import Node, Topology
 from rackbox.wait import NotYet, wait_for
 
 NAMESPACE = "demo"
@@ -60,11 +61,18 @@ def command(lab_file: Path, remove: bool) -> int:
             for part in PARTS:
                 _wait_rolled_out(lab, part)
             address = _wait_address(lab)
+            hosts = ingress_hosts(lab.topology)
+            if hosts:
+                _wait_ingress(lab, hosts[0])
         port = open_forwarders(lab, "demo", [Forward("demo", HOST_PORT, address, 80)])["demo"] if address else 0
     if address:
         print(f"in the lab   http://{address}/")
         print(f"on this host http://127.0.0.1:{port}/")
     print(f"by NodePort  http://{lab.topology.by_role('worker')[0].fqdn}:30080/")
+    if hosts:
+        print(f"by Ingress   http://{hosts[0]}/")
+        if here := read_forwards(lab).get(INGRESS_WEB):
+            print(f"Ingress here http://{hosts[1]}:{here}/")
     return EXIT_OK
 
 
@@ -72,6 +80,15 @@ def kubectl(lab: LiveLab, *words: str, input: str | None = None, timeout: float 
     """Run the release's own kubectl against the lab's cluster, and wait for it."""
     program = require_cluster(lab).directory / "bin" / "kubectl"
     return run([str(program), *words], timeout=timeout, check=check, input=input, env=os.environ | environment(lab))
+
+
+def ingress_hosts(topology: Topology) -> tuple[str, ...]:
+    """The names that the demo's Ingress has: in the lab, and on this computer, where all below localhost is loopback
+    (RFC 6761, section 6.3). None where nobody would serve it on port 80."""
+    cluster = topology.kubernetes
+    if cluster is None or INGRESS_WEB not in {service.name for service in topology.services if service.proxy_protocol}:
+        return ()
+    return f"{NAMESPACE}.{cluster.ingress_domain}", f"{NAMESPACE}.localhost"
 
 
 def _has_claims(lab: LiveLab) -> bool:
@@ -94,6 +111,7 @@ def _render(lab: LiveLab) -> str:
             "storage_class": STORAGE_CLASS if _has_claims(lab) else "",
             "first_worker": lab.topology.by_role("worker")[0].name,
             "replicas": REPLICAS,
+            "hosts": ingress_hosts(lab.topology),
         },
     )
 
@@ -155,6 +173,17 @@ def _wait_address(lab: LiveLab) -> str:
 
     wait_for("the demo at its LoadBalancer address", probe, timeout=60, interval=0.5)
     return found
+
+
+def _wait_ingress(lab: LiveLab, host: str) -> None:
+    """Until the Ingress is served at its name, through DNS, the floating IP and a balancer."""
+
+    def probe() -> None:
+        answer = run(lab.client_argv(["curl", "-sS", "-m", "3", f"http://{host}/readyz"]), timeout=10, check=False)
+        if answer.stdout.strip() != "ok":
+            raise NotYet(f"http://{host}/readyz: {answer.stderr.strip() or answer.stdout.strip()}")
+
+    wait_for("the demo's Ingress", probe, timeout=60, interval=0.5)
 
 
 def read_object(lab: LiveLab, kind: str, name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rackbox.topology import Node, Topology
 Document = Mapping[str, Any]
 Verdict = Literal["healthy", "degraded"]
 
-SYSTEM_NAMESPACES = ("kube-system", "kube-flannel", "metallb-system")
+SYSTEM_NAMESPACES = ("kube-system", "kube-flannel", "metallb-system", "ingress")
 
 _KNOWING = ("lb", "master")
 """Roles whose documents the problems of the whole lab are seen in."""

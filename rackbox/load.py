@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rackbox.config import Config, load_config
 from rackbox.planner import plan_topology
-from rackbox.release import Choice, choose_release, describe_storage
+from rackbox.release import Choice, choose_release, describe_ingress, describe_storage
 from rackbox.state import LabState
 from rackbox.topology import Kubernetes, Topology
 
@@ -44,8 +44,12 @@ def settle_kubernetes(
     choice = choose_release(topology.kubernetes, lab_file, bundles, bundle, reachable)
     if choice.source == "none":
         return plan_topology(config.without_kubernetes()), choice
-    if choice.release is not None:
-        choice = replace(choice, storage=describe_storage(choice.release, topology.gluster_volume))
+    release = choice.release
+    if release is not None:
+        storage, ingress = describe_storage(release, topology.gluster_volume), describe_ingress(release, topology)
+        choice = replace(choice, storage=storage, ingress=ingress)
+        if topology.has_ingress and not release.has_ingress:
+            topology = plan_topology(config.without_ingress())
     return topology, choice
 
 

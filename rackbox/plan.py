@@ -36,11 +36,12 @@ def plan_json(topology: Topology, capabilities: Sequence[Capability] = ()) -> di
       arp_refresh, keepalived: {advert_ms, down_timer_adverts, check, script_interval_ms, script_weight, script_fall,
       script_rise, priorities, preempt}}
     - ``services``: list of {name, fqdn, port, host_port, backends: [{name, address, port}], check: {type, path,
-      interval_ms, fast_interval_ms, fall, rise}, connect_timeout_ms, stream_timeout_ms}
+      port (0: the backends'), interval_ms, fast_interval_ms, fall, rise}, proxy_protocol, connect_timeout_ms,
+      stream_timeout_ms}
     - ``gluster``: null or {volume, mount}
     - ``kubernetes``: null or {source, version (null: any), endpoint, pod_network, service_network, dns_address, pool:
-      [first-last], proxy, runtime, etcd}
-    - ``dns``: {upstream: [address], records: [{name, address, ptr}]}
+      [first-last], proxy, runtime, etcd, ingress: traefik|none, ingress_domain (null: none)}
+    - ``dns``: {upstream: [address], records: [{name (*.domain: all below), address, ptr}]}
     - ``failover``: {probe_interval_ms, probe_timeout_ms, budgets_ms: {scenario: ms}}
     - ``capabilities``: list of {name, able, note} of the provider; empty when none was chosen
     - ``totals``: {machines, cpus, memory_mib, volumes_mib}
@@ -182,6 +183,8 @@ def _kubernetes_json(kubernetes: Kubernetes | None) -> dict[str, Any] | None:
         "proxy": kubernetes.proxy,
         "runtime": kubernetes.runtime,
         "etcd": kubernetes.etcd,
+        "ingress": kubernetes.ingress,
+        "ingress_domain": kubernetes.ingress_domain or None,
     }
 
 
@@ -196,11 +199,13 @@ def _service_json(domain: str, service: Service) -> dict[str, Any]:
         "check": {
             "type": check.type,
             "path": check.path,
+            "port": check.port,
             "interval_ms": check.interval_ms,
             "fast_interval_ms": check.fast_interval_ms,
             "fall": check.fall,
             "rise": check.rise,
         },
+        "proxy_protocol": service.proxy_protocol,
         "connect_timeout_ms": service.connect_timeout_ms,
         "stream_timeout_ms": service.stream_timeout_ms,
     }
@@ -284,7 +289,8 @@ def _services_table(topology: Topology) -> Table:
         backends = ", ".join(names) if len(names) <= 3 else f"{names[0]} … {names[-1]} ({len(names)})"
         port = service.backends[0].port
         check = service.check
-        words = f"{check.type}, every {format_duration(check.interval_ms)}"
+        asked = f"{check.type} :{check.port}" if check.port else check.type
+        words = f"{asked}, every {format_duration(check.interval_ms)}"
         host = f"127.0.0.1:{service.host_port}" if service.host_port else "–"
         front = f"{balancer.floating_ip.address.ip}:{service.port}"
         _row(table, service.name, front, host, f"{backends}, port {port}", words)
@@ -309,6 +315,8 @@ def _closing_lines(topology: Topology) -> list[str]:
             f"Kubernetes   {cluster.endpoint}:{cluster.port}, pods {cluster.pod_network}, services "
             f"{cluster.service_network}, LoadBalancer addresses {pool}"
         )
+        if cluster.ingress_domain:
+            lines.append(f"Ingresses    *.{cluster.ingress_domain}, served by {cluster.ingress} on the workers")
     reverse = sum(record.ptr for record in topology.dns)
     upstream = ", ".join(str(address) for address in topology.dns_upstream) or "none"
     lines.append(f"DNS          {len(topology.dns)} names, {reverse} reverse; upstream {upstream}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rackbox.addresses import Placement, gateway_address, host_address, mac_address, place_machines
 from rackbox.checks import check_config, host_port_of, pool_of
-from rackbox.config_kubernetes import API_PORT, API_SERVICE
+from rackbox.config_kubernetes import API_PORT, API_SERVICE, INGRESS_LABEL
 from rackbox.errors import ConfigError
 from rackbox.roles import BOX_VOLUMES, ROLE_FACTS, ROLES, RoleFacts
 from rackbox.topology import (
@@ -208,6 +208,8 @@ def _plan_kubernetes(config: Config) -> Kubernetes | None:
         pool=pool_of(config),
         pool_network=ROLE_FACTS["worker"].network_of(config),
         proxy=wished.proxy,
+        ingress=wished.ingress if config.has_ingress else "none",
+        ingress_domain=f"{INGRESS_LABEL}.{config.domain}" if config.has_ingress else "",
     )
 
 
@@ -227,10 +229,12 @@ def _plan_service(service: ServiceConfig, nodes: tuple[Node, ...], kubernetes: K
             fall=check.fall,
             rise=check.rise,
             authority="kubernetes" if is_api else "lab",
+            port=check.port or 0,
         ),
         connect_timeout_ms=service.connect_timeout,
         stream_timeout_ms=service.stream_timeout,
         host_port=host_port_of(service),
+        proxy_protocol=service.proxy_protocol,
     )
 
 
@@ -246,6 +250,8 @@ def _plan_dns(
         vip = balancer.floating_ip
         records.append(DnsRecord(vip.fqdn, vip.address.ip, ptr=True))
         records += [DnsRecord(f"{service.name}.{domain}", vip.address.ip, ptr=False) for service in services]
+        if kubernetes is not None and kubernetes.ingress_domain:
+            records.append(DnsRecord(f"*.{kubernetes.ingress_domain}", vip.address.ip, ptr=False))
     elif kubernetes is not None:  # one master, as ``checks`` holds: it is the API
         records += [DnsRecord(kubernetes.endpoint, node.address, ptr=False) for node in nodes if node.role == "master"]
     return tuple(records)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rackbox.errors import LabError
-from rackbox.topology import Kubernetes, Node
+from rackbox.topology import Kubernetes, Node, Topology
 
 RELEASE_DIRECTORY = "/opt/rackbox/kubernetes"
 """Where the machines see the bundle."""
@@ -41,6 +41,8 @@ NOT_LOADED = ("etcd", "flannel-cni-plugin")
 STORAGE_CLASS = "gluster"
 STORAGE_IMAGES = ("gluster-csi", "csi-provisioner", "csi-resizer")
 """What volumes on the lab's Gluster need. A bundle may lack them: then there is no StorageClass."""
+INGRESS_IMAGES = ("traefik",)
+"""What serves Ingresses. A bundle may lack it: then nothing does."""
 SERVER = "kubernetes"
 
 
@@ -85,10 +87,19 @@ class Release:
         """Whether there is a driver for volumes on Gluster in it."""
         return {*STORAGE_IMAGES} <= {image.name for image in self.images}
 
-    def images_of(self, node: Node, storage: bool) -> tuple[Image, ...]:
-        """What ``node`` has to have, what starts first at the front. ``storage`` is whether the lab has Gluster."""
+    @property
+    def has_ingress(self) -> bool:
+        """Whether there is an ingress controller in it."""
+        return {*INGRESS_IMAGES} <= {image.name for image in self.images}
+
+    def images_of(self, node: Node, topology: Topology) -> tuple[Image, ...]:
+        """What ``node`` has to have, what starts first at the front: nothing that its lab has no use for."""
         here = {*WHERE.get(node.role, ())}
-        left_out = (*NOT_LOADED, *(() if storage else STORAGE_IMAGES))
+        left_out = {*NOT_LOADED}
+        if topology.gluster_volume is None:
+            left_out |= {*STORAGE_IMAGES}
+        if not topology.has_ingress:
+            left_out |= {*INGRESS_IMAGES}
         wanted = [image for image in self.images if image.on & here and image.name not in left_out]
         order = ("pause", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "flannel", "kube-proxy")
         rank = {name: number for number, name in enumerate(order)}
@@ -101,12 +112,14 @@ class Release:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What was chosen and why, in words for a person. ``release`` is None where the lab comes without Kubernetes
-    (``none``), and where the packages are still to be fetched; ``storage`` says what comes of claims to volumes."""
+    (``none``), and where the packages are still to be fetched; ``storage`` says what comes of claims to volumes,
+    ``ingress`` what comes of Ingresses."""
 
     source: Literal["bundle", "packages", "none"]
     reason: str
     release: Release | None = None
     storage: str = ""
+    ingress: str = ""
 
     @property
     def to_fetch(self) -> bool:
@@ -116,8 +129,8 @@ class Choice:
     def words(self) -> str:
         if self.release is None:
             return f"{self.source}: {self.reason}"
-        storage = f"; {self.storage}" if self.storage else ""
-        return f"{self.release.kubernetes} from bundle {self.release.name}: {self.reason}{storage}"
+        more = "".join(f"; {part}" for part in (self.storage, self.ingress) if part)
+        return f"{self.release.kubernetes} from bundle {self.release.name}: {self.reason}{more}"
 
 
 def describe_storage(release: Release, gluster_volume: str | None) -> str:
@@ -127,6 +140,19 @@ def describe_storage(release: Release, gluster_volume: str | None) -> str:
     if not release.has_storage:
         return "no StorageClass, for this bundle has no driver for Gluster (one made by `./lab bundle --from go` has)"
     return f"StorageClass {STORAGE_CLASS} on Gluster volume {gluster_volume}"
+
+
+def describe_ingress(release: Release, topology: Topology) -> str:
+    """What becomes of Ingresses in the lab that ``topology`` asks for."""
+    cluster = topology.kubernetes
+    if topology.load_balancer is None:
+        return "no ingress controller, for the lab has no balancers"
+    if cluster is None or not topology.has_ingress:
+        return "no ingress controller, as kubernetes.ingress says"
+    if not release.has_ingress:
+        return "no ingress controller, for this bundle has no Traefik (one made by `./lab bundle` has)"
+    vip = topology.load_balancer.floating_ip.address.ip
+    return f"Ingresses by Traefik at *.{cluster.ingress_domain} ({vip})"
 
 
 def choose_release(

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rackbox.config_kubernetes import NODE_PORT_PING, NODE_PORT_WEB, NODE_PORT_WEBSECURE
 from rackbox.credentials import Credentials
 from rackbox.hooks import VAGRANTFILE, SourceFile, Sources
 from rackbox.release import RELEASE_DIRECTORY, STORAGE_CLASS, Release
@@ -256,7 +257,7 @@ class _Renderer:
         values = self._config_values | {"node": node}
         release = self._releases.get(node.name, self._release)
         if release is not None and node.role in KUBERNETES_ROLES:
-            values |= {"release": release, "images": release.images_of(node, self._topology.gluster_volume is not None)}
+            values |= self._release_values(release) | {"images": release.images_of(node, self._topology)}
         result = []
         directories = ["common", node.role, *self._cluster_directories(node.role)]
         for source in (file for directory in directories for file in self._sources.below(f"{directory}/files")):
@@ -288,17 +289,19 @@ class _Renderer:
             "stats_password": self._credentials.stats_password,
             "gluster_mount_unit": f"{escape_unit_path(topology.gluster_mount)}.mount",
             "kubernetes": topology.kubernetes,
-            "release": self._release,
             "release_directory": RELEASE_DIRECTORY,
-            "storage_class": self._storage_class,
+            "node_ports": {"web": NODE_PORT_WEB, "websecure": NODE_PORT_WEBSECURE, "ping": NODE_PORT_PING},
             "cluster_nics": sorted({nic.network for node in topology.kubernetes_nodes for nic in node.lab_nics}),
         }
 
-    @property
-    def _storage_class(self) -> str:
-        """The name of the class that claims are given volumes of; "" where there is none."""
-        there = self._release is not None and self._release.has_storage and self._topology.gluster_volume
-        return STORAGE_CLASS if there else ""
+    def _release_values(self, release: Release) -> dict[str, Any]:
+        """What the templates of a machine may print that is made from ``release``: what a cluster has depends on it.
+        ``storage_class`` is the class that claims are given volumes of, "" where there is none."""
+        return {
+            "release": release,
+            "storage_class": STORAGE_CLASS if release.has_storage and self._topology.gluster_volume else "",
+            "ingress": release.has_ingress and self._topology.has_ingress,
+        }
 
     def _cluster_directories(self, role: str) -> tuple[str, ...]:
         """Where the hooks and files are that a role's machines have only as nodes of a cluster."""

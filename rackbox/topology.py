@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Role = str
 """A name in ``roles.ROLES``."""
 NetworkKind = Literal["lab", "management", "wan"]
-CheckType = Literal["tcp", "https"]
+CheckType = Literal["tcp", "http", "https"]
 
 KUBERNETES_ROLES = ("master", "worker")
 MANAGEMENT = "mgmt"
@@ -112,8 +112,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How HAProxy asks a backend whether it is well. ``path`` is for ``https``. ``authority`` says whose CA the
-    backend's certificate must be of: the ``lab``'s, or ``kubernetes``' own, where none of the lab's counts."""
+    """How HAProxy asks a backend whether it is well. ``path`` is for ``http`` and ``https``; ``port`` is where it asks,
+    0 for the backend's own. ``authority`` says whose CA the backend's certificate must be of: the ``lab``'s, or
+    ``kubernetes``' own, where none of the lab's counts."""
 
     type: CheckType
     path: str
@@ -122,6 +123,7 @@ class Check:
     fall: int
     rise: int
     authority: Literal["lab", "kubernetes"] = "lab"
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,8 @@ class Service:
     """One load-balanced TCP service on the floating IP, passed through (TLS ends at the backend).
 
     ``name`` is also a DNS name (``etcd.kube.demo``) for the floating IP. ``host_port`` is the preferred port of
-    the forwarder on the host's 127.0.0.1, 0 = none. Timeouts are milliseconds.
+    the forwarder on the host's 127.0.0.1, 0 = none. Timeouts are milliseconds. ``proxy_protocol``: each connection
+    begins with the client's address for the backend (PROXY protocol, version 2).
     """
 
     name: str
@@ -146,6 +149,7 @@ class Service:
     connect_timeout_ms: int
     stream_timeout_ms: int
     host_port: int
+    proxy_protocol: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,8 @@ class LoadBalancer:
 
 @dataclass(frozen=True, slots=True)
 class DnsRecord:
-    """A name and the address it stands for; forward and reverse (``ptr``) are both served."""
+    """A name and the address it stands for; forward and reverse (``ptr``) are both served. ``*.apps.kube.demo`` is
+    every name below ``apps.kube.demo``, and that itself."""
 
     name: str
     address: IPv4Address
@@ -234,7 +239,8 @@ class Kubernetes:
 
     ``endpoint`` is the API's DNS name and ``port`` its port, the same on the floating IP and on the masters. ``pool``
     are the addresses (first, last) of LoadBalancer services, which are announced on the network ``pool_network``;
-    none where it is empty.
+    none where it is empty. ``ingress`` is what serves Ingresses on the floating IP, or ``none``, and
+    ``ingress_domain`` the domain whose names all stand for that ("" with none).
     """
 
     source: str
@@ -250,6 +256,8 @@ class Kubernetes:
     pool: tuple[tuple[IPv4Address, IPv4Address], ...]
     pool_network: str
     proxy: str
+    ingress: str = "none"
+    ingress_domain: str = ""
 
     @property
     def dns_address(self) -> IPv4Address:
@@ -294,6 +302,11 @@ class Topology:
         if self.kubernetes is None:
             return ()
         return tuple(node for node in self.nodes if node.role in KUBERNETES_ROLES)
+
+    @property
+    def has_ingress(self) -> bool:
+        """Whether the floating IP serves the cluster's Ingresses."""
+        return self.kubernetes is not None and self.kubernetes.ingress != "none"
 
     @property
     def lab_networks(self) -> tuple[Network, ...]:

@@ -51,7 +51,11 @@ def command(lab_file: Path, bundle: str) -> int:
         console.print(f"lab {lab.topology.lab} runs {require_cluster(lab).kubernetes}: nothing to upgrade to")
         return EXIT_OK
     bring_up(lab, console)  # whoever was left unfinished is finished first, on the bundle that it has
-    return upgrade_lab(lab, plan, console)
+    code = upgrade_lab(lab, plan, console)
+    if code == EXIT_OK:
+        # The new bundle may bring what the old one lacked, and what the other machines have their part in.
+        bring_up(open_lab(lab_file), console)
+    return code
 
 
 def plan_upgrade(lab: LiveLab, wanted: str) -> Release | None:
@@ -144,7 +148,7 @@ def check_running(lab: LiveLab, old: Release, release: Release, waiting: Collect
 
 
 def finish(lab: LiveLab, box: Box, release: Release) -> None:
-    """All machines are on it: from now on it is the lab's."""
+    """All machines are on it: from now on it is the lab's. Digests stay as the machines were made."""
     state = lab.state
     if state is None:
         return
@@ -152,12 +156,8 @@ def finish(lab: LiveLab, box: Box, release: Release) -> None:
     for name in ("admin.pem", "admin.key"):
         (lab.paths.secrets / "kubernetes" / name).unlink(missing_ok=True)
     done = open_lab(lab.file)
-    files = render_files(done, box, lab.paths.rendered)
-    write_rendered(files, lab.paths.rendered)
+    write_rendered(render_files(done, box, lab.paths.rendered), lab.paths.rendered)
     write_kubeconfig(done)
-    save_state(
-        lab.paths.state, state.with_(bundle=str(release.directory), upgraded={}, digests=find_digests(done, files))
-    )
 
 
 class _Upgrade(Rolling):
@@ -209,7 +209,7 @@ def load_images(lab: LiveLab, node: Node, release: Release) -> None:
     old."""
     listing = lab.connections.run(node.name, "ctr --namespace k8s.io images ls", timeout=30).stdout
     there = {tuple(line.split()[::2][:2]) for line in listing.splitlines()[1:]}
-    for image in release.images_of(node, lab.topology.gluster_volume is not None):
+    for image in release.images_of(node, lab.topology):
         if (image.reference, image.digest) not in there:
             _load_image(lab, node, release, image)
 

@@ -24,6 +24,7 @@ VERSIONS = {
     "gluster-csi": "1.0.0",
     "csi-provisioner": "6.3.0",
     "csi-resizer": "2.2.0",
+    "traefik": "3.6.12",
 }
 
 

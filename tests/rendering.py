@@ -41,6 +41,7 @@ RELEASE = Release(
             "gluster-csi": ("worker",),
             "csi-provisioner": ("worker",),
             "csi-resizer": ("worker",),
+            "traefik": ("worker",),
         }.items()
     ),
     manifests=frozenset({"flannel.yaml", "metallb.yaml"}),

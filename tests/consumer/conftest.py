@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -17,14 +17,29 @@ from rackbox.hooks import load_sources
 from rackbox.paths import find_home
 from rackbox.render import VagrantTarget, render_lab, write_rendered
 from tests.consumer.programs import pause, pause_image, tools  # noqa: F401 - fixtures
-from tests.rendering import settings_of, shipped
+from tests.rendering import RELEASE, settings_of, shipped
 
 Done = subprocess.CompletedProcess[str]
-Inside = Callable[[str, str], Done]
-RENDERED = ("small", "default", "keepalived", "reference-keepalived", "reference-pacemaker", "traps/weight-below-gap")
 
-# $1 the tree, $2 the machine's rendered directory, $3 what to run inside. cloud-init's own schema check has seen the
-# user-data by then, so that applying its write_files here is all that is left to do.
+
+class Inside(Protocol):
+    """``inside(machine, script)``; ``bring`` is a directory of this computer's that the script finds at /bring."""
+
+    def __call__(self, machine: str, script: str, *, bring: Path | None = None, timeout: float = 50) -> Done: ...
+
+
+RENDERED = (
+    "small",
+    "default",
+    "kubernetes",
+    "keepalived",
+    "reference-keepalived",
+    "reference-pacemaker",
+    "traps/weight-below-gap",
+)
+
+# $1 the tree, $2 the machine's rendered directory, $3 what to run inside, $4 what it brings along, if anything.
+# cloud-init's own schema check has seen the user-data by then, so that applying its write_files is all that is left.
 SCRIPT = r"""
 mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt
@@ -51,6 +66,7 @@ for file in yaml.safe_load(open("/seed/user-data"))["write_files"]:
         shutil.chown(path, *file["owner"].split(":"))
 PYTHON
 chroot . python3 /seed/apply.py
+if [[ -n $4 ]]; then mkdir bring; mount --bind "$4" bring; fi
 exec chroot . bash -euo pipefail -c "$3"
 """
 
@@ -77,7 +93,8 @@ def rendered_labs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         credentials = ensure_credentials(topology, top / lab / "secrets")
         lines = {node.name: settings_of(node) for node in topology.nodes}
         target = VagrantTarget("lxc", "rackbox/debian-13", directory=top / lab / "rendered")
-        files = render_lab(topology, credentials, lines, load_sources(), target)
+        release = RELEASE if topology.kubernetes else None
+        files = render_lab(topology, credentials, lines, load_sources(), target, release)
         write_rendered(files, top / lab / "rendered")
     return top
 
@@ -86,17 +103,17 @@ def rendered_labs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def inside(box_tree: Path, rendered_labs: Path) -> Inside:
     """Run a bash script inside the box with all files of a machine (``lab/machine``) in place."""
 
-    def run_inside(machine: str, script: str) -> Done:
+    def run_inside(machine: str, script: str, *, bring: Path | None = None, timeout: float = 50) -> Done:
         lab, node = machine.rsplit("/", 1)
         directory = rendered_labs / lab / "rendered" / "nodes" / node
         argv = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "bash", "-euo", "pipefail", "-c"]
         return subprocess.run(
-            [*argv, SCRIPT, "_", str(box_tree), str(directory), script],
+            [*argv, SCRIPT, "_", str(box_tree), str(directory), script, str(bring or "")],
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=timeout,
             check=False,
         )
 

@@ -13,7 +13,7 @@ from tests.consumer.conftest import Done, Inside
 from tests.rendering import shipped
 
 MACHINES = [f"{lab}/{node.name}" for lab in ("small", "default") for node in shipped(lab).nodes]
-GATEWAYS = ["small/gateway", "default/gateway"]
+GATEWAYS = ["small/gateway", "default/gateway", "kubernetes/gateway"]
 BALANCERS = ["small/lb1", "default/lb2"]
 VRRP_BALANCERS = ["keepalived/lb1", "keepalived/lb2", "reference-keepalived/lb1", "traps/weight-below-gap/lb2"]
 
@@ -72,6 +72,25 @@ def test_dnsmasq_answers_forward_and_backward(inside: Inside) -> None:
     assert answers["nowhere.kube.demo"] == ""
 
 
+def test_dnsmasq_has_one_address_for_all_names_of_ingresses(inside: Inside) -> None:
+    """And no other kind of answer: no AAAA, and nothing that is asked upstream."""
+    names = ("demo.apps.kube.demo", "a.b.apps.kube.demo", "apps.kube.demo", "api.kube.demo", "other.kube.demo")
+    script = f"""
+    mkdir -p /run/dnsmasq
+    dnsmasq -C /etc/dnsmasq.d/rackbox.conf --pid-file=/run/dnsmasq/pid --user=root
+    for name in {" ".join(names)}; do echo "$name $(dig +short -tA "$name" @127.0.0.1)"; done
+    for name in {" ".join(names[:3])}; do
+      dig -tAAAA "$name" @127.0.0.1 | sed -n 's/.*status: \\([A-Z]*\\),.*/\\1/p'
+      dig +short -tAAAA "$name" @127.0.0.1
+    done
+    kill "$(</run/dnsmasq/pid)"
+    """
+    vip = "192.168.4.20"
+    lines = check(inside("kubernetes/gateway", script)).splitlines()
+    assert [line.strip() for line in lines[:5]] == [*(f"{name} {vip}" for name in names[:4]), names[4]]
+    assert lines[5:] == ["NOERROR"] * 3
+
+
 @pytest.mark.parametrize("machine", GATEWAYS)
 def test_nft_loads_the_firewall_and_again_without_doubling(machine: str, inside: Inside) -> None:
     script = """
@@ -85,7 +104,7 @@ def test_nft_loads_the_firewall_and_again_without_doubling(machine: str, inside:
     assert out.count("policy drop;") == 2
 
 
-@pytest.mark.parametrize("machine", BALANCERS)
+@pytest.mark.parametrize("machine", [*BALANCERS, "kubernetes/lb1"])
 def test_haproxy_takes_its_configuration(machine: str, inside: Inside) -> None:
     done = inside(machine, "haproxy -c -V -f /etc/haproxy/haproxy.cfg; stat --format=%a /etc/haproxy/haproxy.cfg")
     assert check(done).split()[-1] == "600"

@@ -65,7 +65,7 @@ def upstream(pins: Pins, tools: Path, tmp_path: Path) -> Iterator[tuple[Path, Pa
             named = f"{host}/{reference.partition('/')[2]}"
             run([str(tools / "crane"), "push", "--insecure", str(layout / "image.tar"), named])
             shutil.rmtree(layout)
-        hosts = ("registry.k8s.io", "ghcr.io", "quay.io")
+        hosts = ("registry.k8s.io", "ghcr.io", "quay.io", "docker.io")
         sites = ("kubernetes", "github", "github_api", "github_raw")
         sources = tmp_path / "sources.yaml"
         sources.write_text(
@@ -91,7 +91,7 @@ def test_a_bundle_from_upstream(upstream: tuple[Path, Path, Path], pins: Pins, t
     check_bundle(bundle, arch=ARCH, stacked_etcd=True)
     assert bundle.source == "upstream"
     assert bundle.components["cri-dockerd"] == pins.only_upstream["cri-dockerd"]
-    assert "crictl" in bundle.components
+    assert {"crictl", "traefik"} <= {*bundle.components}
     kubeadm = next(file for file in bundle.files if file.path == "bin/kubeadm")
     assert (bundle.root / kubeadm.path).read_text().endswith("1.36.3")
     flannel = bundle.root / "cni/flannel"  # out of an image, by its digest
@@ -193,7 +193,7 @@ def test_an_image_that_is_not_there(upstream: tuple[Path, Path, Path], pins: Pin
 
 def test_nobody_there(pins: Pins, tmp_path: Path) -> None:
     sources = tmp_path / "sources.yaml"
-    hosts = dict.fromkeys(("registry.k8s.io", "ghcr.io", "quay.io"), "http://127.0.0.1:9")
+    hosts = dict.fromkeys(("registry.k8s.io", "ghcr.io", "quay.io", "docker.io"), "http://127.0.0.1:9")
     sites = dict.fromkeys(("kubernetes", "github", "github_api", "github_raw"), "http://127.0.0.1:9")
     sources.write_text(yaml.safe_dump({"releases": sites, "registries": hosts}))
     with pytest.raises(LabError, match=r"kubeadm\.sha256: not reached: Connection refused") as caught:

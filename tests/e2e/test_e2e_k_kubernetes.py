@@ -126,6 +126,71 @@ def test_the_demo_answers_everywhere(cluster: LabUnderTest, demo: dict[str, str]
     assert entries.split() == ["hello"]
 
 
+def test_ingresses_are_served_at_the_floating_ip(cluster: LabUnderTest, demo: dict[str, str]) -> None:
+    """By name through the gateway's DNS, a balancer and a worker's Traefik, by HTTP and HTTPS; the client is known."""
+    url = demo["by Ingress"]
+    host = url.split("/")[2]
+    balancer = cluster.live.topology.load_balancer
+    assert balancer is not None
+    vip = str(balancer.floating_ip.address.ip)
+    shown = cluster.client(["curl", "-sS", "--fail", "-m", "10", "-w", "%{remote_ip}", url]).stdout
+    assert "Guest book" in shown
+    assert shown.endswith(vip)
+    secure = cluster.client(["curl", "-sS", "--fail", "-m", "10", "--insecure", f"https://{host}/readyz"]).stdout
+    assert secure.strip() == "ok"
+    client = str(cluster.live.topology.client_network.client)
+    for scheme in ("http", "https"):
+        line = ["curl", "-sS", "--fail", "-m", "10", "--insecure", f"{scheme}://{host}/client"]
+        assert cluster.client(line).stdout.strip() == client, scheme
+    unknown = cluster.client(["curl", "-sS", "-m", "10", f"http://nobody.{host.partition('.')[2]}/"]).stdout
+    assert "404" in unknown
+    status = read(cluster, "ingress", "web", "--namespace", "demo")["status"]
+    assert status["loadBalancer"]["ingress"] == [{"ip": vip}]
+    here = demo["Ingress here"]
+    name, port = here.split("/")[2].split(":")
+    resolve = f"{name}:{port}:127.0.0.1"
+    page = run(["curl", "-sS", "--fail", "-m", "10", "--resolve", resolve, here], timeout=15, env=environment()).stdout
+    assert "Guest book" in page
+
+
+def test_only_the_balancers_may_say_who_a_client_is(cluster: LabUnderTest, demo: dict[str, str]) -> None:
+    """Past the balancers, at a worker's own port: a PROXY header is no HTTP, and without one it is who it is."""
+    host = demo["by Ingress"].split("/")[2]
+    worker = cluster.live.topology.node(cluster.names("worker")[0])
+    service = next(service for service in cluster.live.topology.services if service.name == "ingress-http")
+    url = f"http://{worker.address}:{service.backends[0].port}/client"
+    common = ["curl", "-sS", "-m", "10", "-H", f"Host: {host}", "-w", " %{http_code}"]
+    assert cluster.client([*common, "--haproxy-protocol", url]).stdout.endswith(" 400")
+    plain = cluster.client([*common, url]).stdout.split()
+    assert plain == [str(cluster.live.topology.client_network.client), "200"]
+
+
+def test_an_ingress_without_a_class_is_served_while_traefik_is_rolled(
+    cluster: LabUnderTest, demo: dict[str, str]
+) -> None:
+    """The class is the default. A Traefik that ends says so to the balancers first: no request fails."""
+    host = f"plain.{demo['by Ingress'].split('/')[2].partition('.')[2]}"
+    kubectl(cluster, "--namespace", "demo", "create", "ingress", "plain", f"--rule={host}/*=web:80")
+    ask = ["curl", "-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", f"http://{host}/healthz"]
+    end = time.monotonic() + 15
+    while cluster.client(ask, check=False).stdout != "200":
+        assert time.monotonic() < end, "Traefik has not taken it up"
+        time.sleep(0.3)
+    traefik = ("--namespace", "ingress", "rollout")
+    kubectl(cluster, *traefik, "restart", "daemonset/traefik")
+    rolling = threading.Thread(
+        target=kubectl, args=(cluster, *traefik, "status", "daemonset/traefik"), kwargs={"timeout": 120}
+    )
+    rolling.start()
+    answers = []
+    while rolling.is_alive():
+        answers.append(cluster.client(ask, check=False).stdout)
+        time.sleep(0.05)
+    assert len(answers) > 20
+    assert answers == ["200"] * len(answers)
+    kubectl(cluster, "--namespace", "demo", "delete", "ingress", "plain")
+
+
 def test_logs_and_exec_go_through_the_api(cluster: LabUnderTest, demo: dict[str, str]) -> None:
     """The API server trusts a kubelet by the cluster's own CA alone."""
     assert "ready for connections" in kubectl(cluster, "--namespace", "demo", "logs", "database-0").stdout

@@ -24,7 +24,12 @@ LABS: dict[str, str | tuple[str, ...]] = {
     "keepalived": "nodes/lb",
     "reference-keepalived": "nodes/lb1/files/",
     "reference-pacemaker": "nodes/lb1/files/",
-    "kubernetes": ("nodes/lb1/files/etc/haproxy", "nodes/master1/", "nodes/worker1/"),
+    "kubernetes": (
+        "nodes/gateway/files/etc/dnsmasq.d/",
+        "nodes/lb1/files/etc/haproxy",
+        "nodes/master1/",
+        "nodes/worker1/",
+    ),
 }
 
 

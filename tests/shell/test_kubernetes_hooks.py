@@ -143,6 +143,17 @@ def test_in_the_middle_of_an_upgrade_the_add_ons_wait(tmp_path: Path) -> None:
     assert not [line for line in guest.calls() if CLUSTER_CHANGES.match(line)]
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_ingress_controller_goes_that_is_not_asked_for_any_more(asked: bool, tmp_path: Path) -> None:
+    guest, extra = make_guest(tmp_path, "master1")
+    file = guest.root / "etc/rackbox/kubernetes/addons/kustomization.yaml"
+    if not asked:
+        file.write_text(file.read_text().replace("  - ingress.yaml\n", ""))
+    assert guest.hook("master/60-apply-addons.sh", **extra).returncode == 0
+    deleted = [line for line in guest.calls() if "rackbox.internal/addon=ingress" in line]
+    assert len(deleted) == (0 if asked else 1)
+
+
 def test_another_name_in_the_config_is_another_certificate(tmp_path: Path) -> None:
     guest, extra = make_guest(tmp_path, "master1")
     assert guest.hook("master/30-make-control-plane.sh", **extra).returncode == 0

@@ -110,5 +110,33 @@ KUBERNETES = [
         "load_balancer.services[0].port",
         "must be 6443, where the machines ask for the API; got 443",
     ),
+    Bad(
+        "cluster: Ingresses without balancers",
+        "name: lab\nnodes:\n  gateway:\n  master: {count: 1}\n  worker:\nkubernetes:\n  ingress: traefik\n",
+        7,
+        "kubernetes.ingress",
+        "must come with balancers, whose ports 80 and 443 lead to it (nodes.lb); got traefik",
+    ),
+    Bad(
+        "cluster: another ingress controller",
+        CLUSTER + "  ingress: nginx\n",
+        8,
+        "kubernetes.ingress",
+        "must be traefik or none; got nginx",
+    ),
+    Bad(
+        "cluster: a service in the Ingresses' place",
+        CLUSTER + "load_balancer:\n  services:\n    - {name: apps, port: 8080, backend: worker}\n",
+        10,
+        "load_balancer.services[0].name",
+        "must be unique; apps is the domain of the Ingresses already; got apps",
+    ),
+    Bad(
+        "a check by http without a path",
+        CLUSTER + "load_balancer:\n  services:\n    - {name: web, port: 8080, backend: worker, check: {type: http}}\n",
+        10,
+        "load_balancer.services[0].check.path",
+        "must be given for http; got nothing",
+    ),
     Bad("cluster: unknown key", CLUSTER + "  bundel: here\n", 8, "kubernetes.bundel", "did you mean bundle?"),
 ]

@@ -81,6 +81,10 @@ def test_a_master_answers_through_the_floating_ip_too() -> None:
     assert identity.server
     assert identity.client
     assert not plan_identity(topology, topology.node("lb1")).server
+    cluster = shipped("kubernetes")
+    names = set(plan_identity(cluster, cluster.node("master1")).names)
+    assert "api.kube.demo" in names
+    assert "ingress-https.kube.demo" not in names, "the workers serve that"
 
 
 def test_a_certificate_is_made_again_when_its_names_change(tmp_path: Path) -> None:

@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 import yaml
 
+from rackbox.config import parse_config
 from rackbox.forwarding import plan_forwards
 from rackbox.health import health_json, judge_lab
 from rackbox.hooks import load_sources
 from rackbox.paths import LabPaths
+from rackbox.planner import plan_topology
 from rackbox.providers import lxc
 from rackbox.release import STORAGE_IMAGES, Release
 from rackbox.render import render_env, render_lab
 from rackbox.topology import Node, Topology
+from rackbox.yamlfile import YamlFile
 from tests.rendering import RELEASE, TARGET, fake_credentials, rendered, shipped, text
 from tests.unit.test_health import healthy
 
@@ -116,9 +119,9 @@ def test_masters_agree_on_all_but_themselves() -> None:
 
 def test_images_come_in_the_order_of_their_use() -> None:
     topology = shipped(LAB)
-    first = [image.name for image in RELEASE.images_of(topology.node("master1"), storage=True)][:2]
+    first = [image.name for image in RELEASE.images_of(topology.node("master1"), topology)][:2]
     assert first == ["pause", "kube-apiserver"]
-    assert [i.name for i in RELEASE.images_of(topology.node("worker1"), storage=True)] == [
+    assert [i.name for i in RELEASE.images_of(topology.node("worker1"), topology)] == [
         "pause",
         "flannel",
         "kube-proxy",
@@ -126,8 +129,10 @@ def test_images_come_in_the_order_of_their_use() -> None:
         "csi-provisioner",
         "csi-resizer",
         "gluster-csi",
+        "traefik",
     ]
-    without = [image.name for image in RELEASE.images_of(topology.node("worker1"), storage=False)]
+    bare = cluster_lab(ingress="none")
+    without = [image.name for image in RELEASE.images_of(bare.node("worker1"), bare)]
     assert without == ["pause", "flannel", "kube-proxy", "coredns"]
 
 
@@ -167,6 +172,103 @@ def test_without_gluster_or_a_driver_there_is_no_storage_class() -> None:
         assert "storage" not in written["kustomization.yaml"]
 
 
+# --- Ingresses
+
+
+def cluster_lab(services: list[dict[str, Any]] | None = None, stats: int = 8404, **kubernetes: object) -> Topology:
+    """A small cluster with balancers, and keys of its own."""
+    nodes = {"gateway": None, "lb": None, "master": {"count": 1}, "worker": None}
+    balancer = {"stats_port": stats, **({"services": services} if services else {})}
+    data = {"name": "one", "nodes": nodes, "load_balancer": balancer, "kubernetes": kubernetes}
+    return plan_topology(parse_config(YamlFile("lab.yaml", data, {})))
+
+
+def names_of(topology: Topology) -> list[str]:
+    return [service.name for service in topology.services]
+
+
+def test_ingresses_have_the_ports_of_the_web_and_a_domain() -> None:
+    topology = shipped(LAB)
+    assert names_of(topology) == ["etcd", "api", "ingress-http", "ingress-https"]
+    assert topology.has_ingress
+    web = topology.services[2]
+    ports = [(s.port, s.host_port, s.backends[0].port) for s in topology.services[2:]]
+    assert ports == [(80, 10080, 30010), (443, 10443, 30011)]
+    assert {b.name for b in web.backends} == {"worker1", "worker2", "worker3"}
+    assert ("*.apps.kube.demo", "192.168.4.20") in {(record.name, str(record.address)) for record in topology.dns}
+    dnsmasq = text(LAB, "nodes/gateway/files/etc/dnsmasq.d/rackbox.conf").splitlines()
+    assert "address=/apps.kube.demo/192.168.4.20" in dnsmasq
+    assert not [line for line in dnsmasq if line.startswith("host-record=*")]
+    config = text(LAB, "nodes/lb1/files/etc/haproxy/haproxy.cfg")
+    part = config.split("listen ingress-http\n")[1].split("listen ")[0]
+    assert "bind *:80" in part
+    assert "http-check send meth GET uri /ping" in part
+    assert "server worker1 192.168.2.131:30010 check port 30012 send-proxy-v2\n" in part
+    assert "check-ssl" not in part
+
+
+def test_traefik_believes_the_balancers_alone() -> None:
+    topology = shipped(LAB)
+    written = addons(topology, RELEASE)
+    assert "- ingress.yaml" in written["kustomization.yaml"]
+    objects = {item["kind"]: item for item in yaml.safe_load_all(written["ingress.yaml"])}
+    pod = objects["DaemonSet"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == RELEASE.image("traefik").reference
+    for name in ("web", "websecure"):
+        assert f"--entrypoints.{name}.proxyprotocol.trustedips=192.168.4.21,192.168.4.22" in container["args"]
+    assert "--providers.kubernetesingress.ingressendpoint.ip=192.168.4.20" in container["args"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    service = objects["Service"]["spec"]
+    assert service["externalTrafficPolicy"] == "Local", "or the balancers' addresses would not be seen"
+    ports = {container_port["name"] for container_port in container["ports"]}
+    assert {port["targetPort"] for port in service["ports"]} == ports
+    wanted = {backend.port for s in topology.services[2:] for backend in s.backends} | {topology.services[2].check.port}
+    assert {port["nodePort"] for port in service["ports"]} == wanted, "where the balancers ask"
+    assert objects["IngressClass"]["spec"]["controller"] == "traefik.io/ingress-controller"
+    cluster_wide = [item for item in yaml.safe_load_all(written["ingress.yaml"]) if "namespace" not in item["metadata"]]
+    assert {item["kind"] for item in cluster_wide} == {
+        "Namespace",
+        "IngressClass",
+        "ClusterRole",
+        "ClusterRoleBinding",
+    }
+    assert all(item["metadata"]["labels"] == {"rackbox.internal/addon": "ingress"} for item in cluster_wide)
+
+
+def test_without_traefik_in_the_bundle_nothing_of_it_is_applied() -> None:
+    old = replace(RELEASE, images=tuple(image for image in RELEASE.images if image.name != "traefik"))
+    for topology, release in ((shipped(LAB), old), (cluster_lab(ingress="none"), RELEASE)):
+        written = addons(topology, release)
+        assert "ingress.yaml" not in written
+        assert "ingress" not in written["kustomization.yaml"]
+
+
+def test_the_lab_s_own_services_keep_their_ports() -> None:
+    web = {"name": "shop", "port": 80, "backend": "worker"}
+    secure = {"name": "bank", "port": 8443, "backend": "worker", "host_port": 10443}
+    assert names_of(cluster_lab([web])) == ["shop", "api", "ingress-https"]
+    both = cluster_lab([secure])
+    assert [(s.name, s.host_port) for s in both.services] == [
+        ("bank", 10443),
+        ("api", 16443),
+        ("ingress-http", 10080),
+        ("ingress-https", 0),
+    ], "one port of this computer leads to one service"
+    assert names_of(cluster_lab(stats=80)) == ["etcd", "api", "ingress-https"]
+    bare = cluster_lab(ingress="none")
+    assert (names_of(bare), bare.has_ingress) == (["etcd", "api"], False)
+    assert not [record for record in bare.dns if record.name.startswith("*")]
+
+
+def test_the_demo_has_an_ingress_where_port_80_leads_to_one() -> None:
+    from rackbox.demo import ingress_hosts
+
+    assert ingress_hosts(shipped(LAB)) == ("demo.apps.kube.demo", "demo.localhost")
+    for topology in (cluster_lab(ingress="none"), cluster_lab(stats=80), shipped("default")):
+        assert ingress_hosts(topology) == ()
+
+
 def test_gluster_limits_directories_only_for_a_cluster() -> None:
     for lab, wanted in ((LAB, "yes"), ("default", "")):
         topology = shipped(lab)
@@ -175,16 +277,13 @@ def test_gluster_limits_directories_only_for_a_cluster() -> None:
 
 
 def test_a_lab_without_balancers_has_its_one_master() -> None:
-    from rackbox.config import parse_config
-    from rackbox.planner import plan_topology
-    from rackbox.yamlfile import YamlFile
-
     nodes = {"gateway": None, "master": {"count": 1}, "worker": None}
     topology = plan_topology(
         parse_config(YamlFile("lab.yaml", {"name": "one", "nodes": nodes, "kubernetes": None}, {}))
     )
     assert ("api.kube.demo", "192.168.1.11") in {(record.name, str(record.address)) for record in topology.dns}
     assert [forward.argument for forward in plan_forwards(topology)] == ["api=16443=192.168.1.11:6443"]
+    assert not topology.has_ingress, "there is no floating IP to serve them on"
 
 
 # --- health
@@ -224,8 +323,8 @@ def test_what_is_wrong_with_a_cluster() -> None:
     assert judge(nodes={k: v for k, v in nodes.items() if k != "worker3"}) == [
         "Kubernetes: not in the cluster: worker3"
     ]
-    waiting = judge(pods_waiting=["kube-system/coredns-1", "mine/crashing"])
-    assert waiting == ["Kubernetes: pods that are not ready: kube-system/coredns-1"]
+    waiting = judge(pods_waiting=["ingress/traefik-1", "kube-system/coredns-1", "mine/crashing"])
+    assert waiting == ["Kubernetes: pods that are not ready: ingress/traefik-1, kube-system/coredns-1"]
     assert judge(pods=0) == ["Kubernetes: no pods yet"]
     assert judge(api_ready=False) == ["master1: its API server is not ready"], "the others can be asked"
 

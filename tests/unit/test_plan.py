@@ -144,7 +144,13 @@ def test_a_cluster_is_in_both() -> None:
         "proxy": "nftables",
         "runtime": "containerd",
         "etcd": "external",
+        "ingress": "traefik",
+        "ingress_domain": "apps.kube.demo",
     }
     text = printed(topology)
     assert "api.kube.demo:6443, pods 10.244.0.0/16" in text
     assert "192.168.4.20:6443" in text
+    assert "http :30012" in text
+    assert "*.apps.kube.demo, served by traefik" in text
+    web = next(service for service in plan_json(topology)["services"] if service["name"] == "ingress-http")
+    assert (web["port"], web["host_port"], web["proxy_protocol"], web["check"]["port"]) == (80, 10080, True, 30012)

@@ -13,9 +13,10 @@ from rackbox.errors import EXIT_COULD_NOT_RUN, LabError, MissingTool
 from rackbox.kubernetes_preflight import check_files, check_room, needed_memory
 from rackbox.load import settle_kubernetes
 from rackbox.paths import PROJECT
-from rackbox.release import STORAGE_IMAGES, Choice, choose_release
+from rackbox.planner import plan_topology
+from rackbox.release import INGRESS_IMAGES, STORAGE_IMAGES, Choice, choose_release
 from rackbox.state import LabState
-from rackbox.topology import Kubernetes
+from rackbox.topology import Kubernetes, Topology
 from tests.bundles import make_bundle, make_release
 from tests.rendering import shipped
 
@@ -183,14 +184,41 @@ def test_the_choice_says_what_comes_of_claims(tmp_path: Path) -> None:
         return choice.words
 
     assert "no StorageClass, for this bundle has no driver" in words("kubernetes")
-    document = json.loads((bundle / "manifest.json").read_text())
-    template = document["images"][0]
-    document["images"] += [
-        {**template, "reference": f"registry.example/{name}:v1", "on": ["worker"]} for name in STORAGE_IMAGES
-    ]
-    (bundle / "manifest.json").write_text(json.dumps(document))
+    add_images(bundle, *STORAGE_IMAGES)
     assert "; StorageClass gluster on Gluster volume shared" in words("kubernetes")
     assert "no StorageClass, for the lab has no Gluster" in words("kubernetes-small")
+
+
+def add_images(bundle: Path, *names: str) -> None:
+    document = json.loads((bundle / "manifest.json").read_text())
+    template = document["images"][0]
+    document["images"] += [{**template, "reference": f"registry.example/{name}:v1", "on": ["worker"]} for name in names]
+    (bundle / "manifest.json").write_text(json.dumps(document))
+
+
+def test_the_choice_says_what_comes_of_ingresses(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "old", "1.36.3")
+    file = tmp_path / "lab.yaml"
+
+    def settled(more: str = "", lb: str = "  lb:\n") -> tuple[Topology, str]:
+        text = f"name: one\nnodes:\n  gateway:\n{lb}  master: {{count: 1}}\n  worker:\nkubernetes:\n{more}"
+        file.write_text(text)
+        config = load_config(file)
+        topology, choice = settle_kubernetes(config, plan_topology(config), file, tmp_path, None)
+        assert choice is not None
+        return topology, choice.words
+
+    topology, words = settled()
+    assert words.endswith("; no ingress controller, for this bundle has no Traefik (one made by `./lab bundle` has)")
+    assert topology.kubernetes is not None
+    assert [service.name for service in topology.services] == ["etcd", "api"], "nobody would answer there"
+    assert not topology.has_ingress
+    add_images(bundle, *INGRESS_IMAGES)
+    topology, words = settled()
+    assert words.endswith("; Ingresses by Traefik at *.apps.kube.demo (192.168.4.20)")
+    assert topology.has_ingress
+    assert settled("  ingress: none\n")[1].endswith("; no ingress controller, as kubernetes.ingress says")
+    assert settled(lb="")[1].endswith("; no ingress controller, for the lab has no balancers")
 
 
 def test_a_state_says_what_was_booted(tmp_path: Path) -> None:

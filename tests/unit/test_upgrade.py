@@ -197,6 +197,17 @@ def test_masters_then_workers_and_then_it_is_the_lab_s(rolled: PretendLab) -> No
     assert "master1 1.35.4 → 1.36.3 (1 of 6)" in out
     state = rolled.state
     assert (state.bundle, state.upgraded, state.phase) == (str(rolled.bundles["1.36.3"]), {}, "up")
+    assert state.digests == {"master1": "x"}, "as the machines were made: what is other now, `up` sees"
+
+
+def test_the_images_are_those_that_the_lab_has_a_use_for(lab: PretendLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(upgrade, "_load_image", lambda _lab, _node, _release, image: loaded.append(image.name))
+    monkeypatch.setattr(PretendLab, "connections", lab, raising=False)
+    answer = type("Result", (), {"stdout": "REF TYPE DIGEST\n"})
+    monkeypatch.setattr(PretendLab, "run", lambda *_, **__: answer, raising=False)
+    upgrade.load_images(lab, lab.topology.node("worker1"), read_release(lab.bundles["1.36.3"]))  # type: ignore[arg-type] # it only pretends
+    assert {"gluster-csi", "traefik", "kube-proxy"} <= {*loaded}
 
 
 def test_one_that_was_broken_off_goes_on(rolled: PretendLab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,12 @@ def test_sources_that_cannot_be_used(group: str, name: str, value: object, says:
     assert f"{path}: {says}" in caught.value.message
 
 
+def test_a_registry_that_one_can_do_without_need_not_be_named() -> None:
+    """Files of sources from before there was an ingress controller in a bundle."""
+    assert "docker.io" not in load_sources().registries
+    assert {image.name for image in PUBLISHED if image.optional} == {"traefik"}
+
+
 def test_sources_without_a_group(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("releases: none\n")
     with pytest.raises(LabError, match=r"s\.yaml: releases: must be a mapping of names to URLs; got 'none'"):

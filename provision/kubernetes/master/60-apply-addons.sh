@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts into the cluster what it needs beside the control plane: kubeadm's own configuration, CoreDNS, kube-proxy,
-# flannel and MetalLB.
+# flannel, MetalLB, and what the lab has of storage and ingress.
 #
 # One master does it: the first to lay claim to it. The others wait for its mark in the cluster, and do it themselves if
 # it does not come: each can, at any time, and twice does no harm.
@@ -79,6 +79,10 @@ kubeadm init phase upload-config all --config "$config"
 kubeadm init phase addon all --config "$config"
 cp "$source"/* "$RACKBOX_KUBERNETES"/manifests/{flannel,metallb}.yaml "$work/"
 kubectl kustomize "$work" | apply
+if ! grep --quiet '^  - ingress.yaml$' "$work/kustomization.yaml"; then # a lab may have had it
+  kubectl delete namespaces,ingressclasses,clusterroles,clusterrolebindings --selector rackbox.internal/addon=ingress \
+    --ignore-not-found --wait=false >/dev/null
+fi
 if [[ -s $work/pool.yaml ]]; then
   pool_taken() {
     apply <"$work/pool.yaml"
