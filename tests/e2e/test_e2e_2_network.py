@@ -36,7 +36,7 @@ NEWCOMER = """
 address() {{ ip -json link show {bridge} | jq -r '.[].address'; }}
 trap 'ip link delete newcomer' EXIT
 before=$(address)
-ip link add newcomer address 00:00:00:00:00:01 type dummy
+ip link add newcomer address 00:00:00:00:00:01 type veth peer name newcomers-end
 ip link set newcomer master {bridge} up
 [ "$(address)" = "$before" ]"""
 
