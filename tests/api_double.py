@@ -12,7 +12,7 @@ import json
 import ssl
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.etcd_double import make_credentials
@@ -32,42 +32,42 @@ class ApiDouble:
         self.port = 0
         self._revision = 1000
         self._past: list[dict[str, Any]] = []
-        self._watchers: list[asyncio.StreamWriter] = []
-        self._loop = asyncio.new_event_loop()
+        self.watchers: list[asyncio.StreamWriter] = []
+        self.loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> ApiDouble:
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._ready.wait(5)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)
-        self._loop.close()
+        self.loop.close()
 
     def cut_streams(self) -> None:
         def cut() -> None:
-            for writer in self._watchers:
+            for writer in self.watchers:
                 writer.transport.abort()
-            self._watchers.clear()
+            self.watchers.clear()
 
-        self._loop.call_soon_threadsafe(cut)
+        self.loop.call_soon_threadsafe(cut)
 
     def _run(self) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.directory / "server.pem", self.directory / "server.key")
         context.load_verify_locations(self.directory / "ca.pem")
         context.verify_mode = ssl.CERT_REQUIRED
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context))
+        server = self.loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context))
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
-        self._loop.run_forever()
+        self.loop.run_forever()
         server.close()
-        for task in asyncio.all_tasks(self._loop):
+        for task in asyncio.all_tasks(self.loop):
             task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self.loop.run_until_complete(asyncio.sleep(0))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -76,11 +76,11 @@ class ApiDouble:
             length = int(head.lower().split("content-length: ")[1].split("\r\n")[0])
             body = await reader.readexactly(length)
             query = {key: values[0] for key, values in parse_qs(urlsplit(target).query).items()}
-            if "watch" in query:
-                await self._watch(query, reader, writer)
+            if "watch" in query or "follow" in query:
+                await self.stream(query, reader, writer)
                 return
             for _ in range(2 if self.repeat and method == "POST" else 1):
-                status, answer = self._answer(method, urlsplit(target).path, json.loads(body or b"{}"))
+                status, answer = self.answer(method, urlsplit(target).path, json.loads(body or b"{}"))
             self.repeat = self.repeat and method != "POST"
             data = json.dumps(answer).encode()
             writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(data), data))
@@ -90,7 +90,7 @@ class ApiDouble:
         finally:
             writer.close()
 
-    def _answer(self, method: str, path: str, message: dict[str, Any]) -> tuple[int, Any]:
+    def answer(self, method: str, path: str, message: dict[str, Any]) -> tuple[int, Any]:
         if path == SPACES and method == "POST":
             return 201, {"kind": "Namespace", **message}
         if path.count("/") == 4:
@@ -117,11 +117,11 @@ class ApiDouble:
         times = 0 if self.lose_event else 2 if self.repeat_event else 1
         self.lose_event = self.repeat_event = False
         self._past += [thing] * times
-        for writer in self._watchers:
+        for writer in self.watchers:
             for _ in range(times):
                 _send(writer, {"type": "ADDED", "object": thing})
 
-    async def _watch(self, query: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def stream(self, query: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         after = int(query["resourceVersion"])
         self.watched_from.append(after)
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -132,7 +132,7 @@ class ApiDouble:
         for thing in self._past:
             if int(thing["metadata"]["resourceVersion"]) > after:
                 _send(writer, {"type": "ADDED", "object": thing})
-        self._watchers.append(writer)
+        self.watchers.append(writer)
         await reader.read()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rackbox.probes.api_control import ApiControl
+from rackbox.probes.api_logs import ApiLogs
 from rackbox.probes.api_read import ApiRead
 from rackbox.probes.api_watch import ApiWatch
 from rackbox.probes.api_write import ApiWrite
@@ -33,6 +34,7 @@ PROBES: dict[str, type[Probe[Any]]] = {
         ApiRead,
         ApiWrite,
         ApiWatch,
+        ApiLogs,
         ApiControl,
         ServiceHttp,
         ClusterDns,

@@ -78,6 +78,13 @@ async def remove_run(endpoint: TlsEndpoint, context: ssl.SSLContext, run: str) -
     await call(endpoint, context, "DELETE", f"{NAMESPACES}/{run}", good=("200", "202", "404"))
 
 
+async def find_coredns_image(endpoint: TlsEndpoint, context: ssl.SSLContext) -> str:
+    """The image of the cluster's own DNS: a small server that every cluster has at hand."""
+    path = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
+    found = await call(endpoint, context, "GET", path)
+    return str(found["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
 async def patiently(seconds: float, what: str, look: Any) -> Any:
     """What ``look`` gives (a coroutine function; None: not yet), asked again after a while, for ``seconds`` at most."""
     last = "nothing"

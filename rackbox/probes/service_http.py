@@ -15,14 +15,13 @@ from typing import Any
 from rackbox.probes.base import ProbeFailed
 from rackbox.probes.cluster_service import ClusterService
 from rackbox.probes.endpoints import ClusterServiceEndpoint
-from rackbox.probes.kubernetes_api import LABEL, NAMESPACE, call
+from rackbox.probes.kubernetes_api import LABEL, NAMESPACE, find_coredns_image
 
 NAME = "rackbox-probe-http"
 RUN = "http"
 PORT = 8181
 GIVE_UP_SECONDS = 2
 _CORE = f"/api/v1/namespaces/{NAMESPACE}"
-_COREDNS = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
 _COREFILE = f".:1053 {{\n    ready :{PORT}\n}}\n"
 
 
@@ -34,8 +33,7 @@ class ServiceHttp(ClusterService):
     service = f"{_CORE}/services/{NAME}"
 
     async def plan_objects(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-        coredns = await call(self.endpoint, self.context, "GET", _COREDNS)
-        image = coredns["spec"]["template"]["spec"]["containers"][0]["image"]
+        image = await find_coredns_image(self.endpoint, self.context)
         return (
             (f"{_CORE}/configmaps", _config_map()),
             (f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments", plan_deployment(image)),

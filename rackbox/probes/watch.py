@@ -31,7 +31,8 @@ _NAMED = 20
 
 class Watch(Probe[T]):
     """A subclass says how a tick is made (``put_tick``), a stream opened (``open_stream``), a line of it read
-    (``take_line``, which calls ``stream_is_open`` and ``take_event``) and the ticks removed (``clear_ticks``)."""
+    (``take_line``; ``open_stream`` calls ``stream_is_open``, this one ``take_event``) and the ticks removed
+    (``clear_ticks``)."""
 
     pace = 5
     audits = True
@@ -57,6 +58,9 @@ class Watch(Probe[T]):
     @abstractmethod
     def key(self, seq: int) -> str:
         """The name of a tick."""
+
+    async def prepare(self) -> None:
+        """Make what has to be there before a stream can be opened. Called again if it raises ``ProbeFailed``."""
 
     @abstractmethod
     async def put_tick(self, key: str) -> None:
@@ -131,12 +135,18 @@ class Watch(Probe[T]):
             arrived.set_result(None)
 
     async def _follow(self) -> None:
+        prepared = False
         while True:
             try:
+                if not prepared:
+                    await self.prepare()
+                    prepared = True
                 await self._listen()
                 reason = "the server ended it"
             except (OSError, EOFError, ProbeFailed) as error:
                 reason = (str(error) or type(error).__name__)[:160]
+            if not prepared:
+                self.note("probe-note", message=reason)
             self._cut(reason)
             await asyncio.sleep(RETRY_SECONDS)
 

@@ -12,5 +12,7 @@ SCENARIO = Scenario(
     target="vip-holder",
     probes=CLUSTER,
     judged="api-write",
+    needs={"lb": 2, "master": 1, "worker": 1},
+    start=60.0,  # a pod has to be running first
     heal=120.0,
 )

@@ -12,7 +12,8 @@ SCENARIO = Scenario(
     target="etcd-follower",
     probes=CLUSTER,
     judged="api-write",
-    needs={"lb": 1, "master": 3},
+    needs={"lb": 1, "master": 3, "worker": 1},
+    start=60.0,  # a pod has to be running first
     limits={"failed_after_retry": 0},
     heal=180.0,
 )

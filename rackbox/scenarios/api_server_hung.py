@@ -12,6 +12,7 @@ SCENARIO = Scenario(
     target="any-master",
     probes=CLUSTER,
     judged="api-write",
-    needs={"lb": 1, "master": 3},
+    needs={"lb": 1, "master": 3, "worker": 1},
+    start=60.0,  # a pod has to be running first
     heal=120.0,
 )

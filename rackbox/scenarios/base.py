@@ -24,8 +24,8 @@ PAIR: Mapping[Role, int] = {"lb": 2, "master": 1}
 SERVICE = ("etcd-read", "etcd-write", "floating-ip-arp")
 """The probes that look on in every scenario: a client that reads, one that writes, and who answers for the address."""
 
-CLUSTER = ("api-read", "api-write", "api-watch", "floating-ip-arp")
-"""Their like for a Kubernetes cluster: clients of its API, and one that watches."""
+CLUSTER = ("api-read", "api-write", "api-watch", "api-logs", "floating-ip-arp")
+"""Their like for a Kubernetes cluster: clients of its API, one that watches, and one that follows a log."""
 
 
 @dataclass(frozen=True, slots=True)

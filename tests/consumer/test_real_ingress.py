@@ -54,7 +54,8 @@ python3 /bring/backend.py "$client" &
 token=$(k --namespace ingress create token traefik)
 cp certs/apiserver.crt / && chmod 0755 /tmp/work
 mapfile -t arguments </bring/arguments
-HOME=/ setpriv --reuid=65532 --regid=65532 --clear-groups --no-new-privs --bounding-set=-all /bring/traefik "${arguments[@]}" \
+HOME=/ setpriv --reuid=65532 --regid=65532 --clear-groups --no-new-privs --bounding-set=-all \
+  /bring/traefik "${arguments[@]}" \
   --log.level=ERROR --providers.kubernetesingress.endpoint=https://127.0.0.1:16443 \
   --providers.kubernetesingress.token="$token" --providers.kubernetesingress.certauthfilepath=/apiserver.crt \
   >traefik.log 2>&1 &
