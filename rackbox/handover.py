@@ -1,7 +1,8 @@
 """How a machine leaves the lab before it is made anew, by the services' own clean ways, and comes back to it.
 
 Entry points: ``withdraw`` (its work is elsewhere and its services are stopped), ``welcome`` (it may have work again),
-``undo`` (it stays after all), ``KEPT`` (what it takes along). A new role that has nothing to hand over needs no line.
+``undo`` (it stays after all), ``set_backends``, ``KEPT`` (what it takes along). A new role that has nothing to hand
+over needs no line.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ _STOP_UNITS = """for unit in {units}; do
   if systemctl is-active --quiet "$unit"; then systemctl stop "$unit"; fi
 done"""
 
-_ETCD = """ask() {
+ASK_ETCD = """ask() {
   curl --silent --show-error --fail --max-time 2 --cacert /etc/etcd/pki/ca.pem --cert /etc/etcd/pki/node.pem \\
     --key /etc/etcd/pki/node.key --data "$2" "https://127.0.0.1:2379/v3/$1"
 }
 """
 
-_MOVE_LEADER = f"""{_ETCD}
+MOVE_LEADER = f"""{ASK_ETCD}
 status=$(ask maintenance/status '{{}}')
 self=$(jq --raw-output .header.member_id <<<"$status")
 if [[ $(jq --raw-output .leader <<<"$status") == "$self" ]]; then
@@ -49,7 +50,7 @@ fi"""
 
 # A kubelet ends a static pod when its manifest goes: in good order, so that leases are given back and watches are told.
 # The API server last: the others need it for that.
-_STOP_CONTROL_PLANE = """cd /etc/kubernetes
+STOP_CONTROL_PLANE = """cd /etc/kubernetes
 mkdir -p withdrawn
 end() {
   local part
@@ -80,7 +81,7 @@ def withdraw(lab: LiveLab, node: Node) -> None:
     }
     if is_node(lab, node.name):
         drain(lab, node.name)
-    _set_backends(lab, node, "drain")
+    set_backends(lab, node.name, "drain")
     if step := steps.get(node.role):
         step(lab, node)
 
@@ -88,7 +89,7 @@ def withdraw(lab: LiveLab, node: Node) -> None:
 def welcome(lab: LiveLab, node: Node) -> None:
     """Let the balancers send requests there again, as soon as their own checks find it well, and the cluster its pods.
     Idempotent."""
-    _set_backends(lab, node, "ready")
+    set_backends(lab, node.name, "ready")
     if is_node(lab, node.name):
         uncordon(lab, node.name)
 
@@ -128,8 +129,8 @@ def _withdraw_balancer(lab: LiveLab, node: Node) -> None:
 
 
 def _withdraw_master(lab: LiveLab, node: Node) -> None:
-    lead = f"{_STOP_CONTROL_PLANE}\n" if is_node(lab, node.name) else ""
-    script = f"{lead}{_MOVE_LEADER}\nsystemctl stop etcd.service"
+    lead = f"{STOP_CONTROL_PLANE}\n" if is_node(lab, node.name) else ""
+    script = f"{lead}{MOVE_LEADER}\nsystemctl stop etcd.service"
     lab.connections.run(node.name, script, timeout=LEAVE_SECONDS * (2 if lead else 1))
 
 
@@ -147,29 +148,20 @@ if mountpoint --quiet '{lab.topology.gluster_mount}'; then umount '{lab.topology
     lab.connections.run(node.name, script, timeout=LEAVE_SECONDS)
 
 
-def _set_backends(lab: LiveLab, node: Node, state: str) -> None:
-    """Tell HAProxy on every balancer that runs; when draining, wait a moment for what is under way."""
-    servers = [
-        f"{service.name}/{backend.name}"
-        for service in lab.topology.services
-        for backend in service.backends
-        if backend.name == node.name
-    ]
-    if not servers:
-        return
-    lines = "\n".join(f"set server {server} state {state}" for server in servers)
+def set_backends(lab: LiveLab, name: str, state: str) -> None:
+    """Tell HAProxy on every balancer that runs what becomes of a machine; when draining, wait a moment for what is
+    under way."""
     script = f"""socket=UNIX-CONNECT:/run/haproxy/admin.sock
-while read -r line; do
-  answer=$(socat - "$socket" <<<"$line")
-  if [[ -n ${{answer//[[:space:]]/}} ]]; then echo "$line: $answer" >&2; exit 1; fi
-done <<'LINES'
-{lines}
-LINES"""
+servers=$(socat - "$socket" <<<'show servers state' | awk '$4 == "{name}" {{ print $2 "/" $4 }}')
+for server in $servers; do
+  answer=$(socat - "$socket" <<<"set server $server state {state}")
+  if [[ -n ${{answer//[[:space:]]/}} ]]; then echo "$server: $answer" >&2; exit 1; fi
+done"""
     if state == "drain":
-        wanted = "|".join(server.replace("/", ",") for server in servers)
         script += f"""
+[[ -n $servers ]] || exit 0
 for _ in {{1..{int(DRAIN_SECONDS * 10)}}}; do
-  busy=$(socat - "$socket" <<<'show stat' | grep -E '^({wanted}),' | awk -F, '{{ sum += $5 }} END {{ print sum + 0 }}')
+  busy=$(socat - "$socket" <<<'show stat' | awk -F, '$2 == "{name}" {{ sum += $5 }} END {{ print sum + 0 }}')
   ((busy == 0)) && break
   sleep 0.1
 done"""
@@ -178,4 +170,4 @@ done"""
             continue
         result = lab.connections.run(balancer.name, script, timeout=10 + DRAIN_SECONDS, check=False)
         if not result.ok:
-            raise MachineError(f"{balancer.name}: HAProxy did not set {', '.join(servers)} to {state}: {result.stderr}")
+            raise MachineError(f"{balancer.name}: HAProxy did not set {name} to {state}: {result.stderr}")

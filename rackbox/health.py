@@ -27,13 +27,14 @@ PARTS: Mapping[str, type] = {"provisioned": bool, "units": dict, "addresses": li
 
 @dataclass(frozen=True, slots=True)
 class NodeHealth:
-    """One machine: what it does in a few words, and every problem it has."""
+    """One machine: what it does in a few words, every problem it has, and what will become one (``warnings``)."""
 
     name: str
     role: str
     address: str
     summary: str
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -155,6 +156,7 @@ def health_json(topology: Topology, health: LabHealth) -> dict[str, Any]:
                 "healthy": node.healthy,
                 "summary": node.summary,
                 "problems": list(node.problems),
+                "warnings": list(node.warnings),
             }
             for node in health.nodes
         ],
@@ -180,7 +182,8 @@ def _judge_node(topology: Topology, node: Node, document: Document | None) -> No
         if not nic.dhcp and str(nic.address) not in document["addresses"]:
             problems.append(f"{nic.network}: must have the address {nic.address}")
     summary, more = _ROLES.get(node.role, _plain)(topology, document["role"])
-    return NodeHealth(node.name, node.role, str(node.address), summary, (*problems, *more))
+    warnings = tuple(_pool_warnings(document["role"]))
+    return NodeHealth(node.name, node.role, str(node.address), summary, (*problems, *more), warnings)
 
 
 def _lacks(document: Document) -> list[str]:
@@ -252,21 +255,19 @@ def _gluster(topology: Topology, role: Document) -> tuple[str, list[str]]:
         problems.append(f"its gluster brick is not online; online here: {bricks}")
     if heal:
         problems.append(f"gluster: {heal} entries to heal")
-    pool, full = _pool(role)
-    return f"brick {'online' if bricks else 'offline'}, {peers} peers, {heal} to heal{pool}", problems + full
+    full = role.get("pool_data_percent")
+    pool = "" if full is None else f", pool {full:.0f} % full"
+    return f"brick {'online' if bricks else 'offline'}, {peers} peers, {heal} to heal{pool}", problems
 
 
-def _pool(role: Document) -> tuple[str, list[str]]:
-    """How full the brick's thin pool is, where it lies in one; told before writes begin to fail."""
-    data, metadata = role.get("pool_data_percent"), role.get("pool_metadata_percent")
-    if data is None or metadata is None:
-        return "", []
-    problems = []
-    for what, percent in (("data", data), ("metadata", metadata)):
-        if percent >= POOL_WARN_PERCENT:
-            hint = "raise nodes.gluster.volumes.brick.disk"
-            problems.append(f"the brick's pool: its {what} are {percent:.0f} % full, at 100 % writes fail: {hint}")
-    return f", pool {data:.0f} % full", problems
+def _pool_warnings(role: Document) -> list[str]:
+    """How full a brick's thin pool is, where it lies in one; told before writes begin to fail."""
+    hint = "raise nodes.gluster.volumes.brick.disk"
+    return [
+        f"the brick's pool: its {what} are {percent:.0f} % full, at 100 % writes fail: {hint}"
+        for what in ("data", "metadata")
+        if (percent := role.get(f"pool_{what}_percent")) is not None and percent >= POOL_WARN_PERCENT
+    ]
 
 
 def _worker(topology: Topology, role: Document) -> tuple[str, list[str]]:

@@ -31,11 +31,13 @@ def render_files(
     release = lab.choice.release if lab.choice else None
     if lab.choice is not None and lab.choice.to_fetch:
         raise LabError(f"lab {lab.topology.lab}: Kubernetes: {lab.choice.words}")
-    own = {name: read_release(Path(place)) for name, place in ((state or lab.state) or _NO_STATE).upgraded.items()}
+    state = state or lab.state or _NO_STATE
+    founders = () if state.phase == "absent" else state.founders
+    own = {name: read_release(Path(place)) for name, place in state.upgraded.items()}
     lines = {}
     for node in lab.topology.nodes:
         shared = own.get(node.name, release)
         directory_of = shared.directory if shared else None
         lines[node.name] = lab.provider.vagrant_settings(lab.topology, node, lab.paths, directory_of)
     credentials = ensure_credentials(lab.topology, lab.paths.secrets)
-    return render_lab(lab.topology, credentials, lines, load_sources(), target, release, own)
+    return render_lab(lab.topology, credentials, lines, load_sources(), target, release, own, founders)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -54,14 +54,15 @@ def render_lab(
     target: VagrantTarget,
     release: Release | None = None,
     releases: Mapping[str, Release] | None = None,
+    founders: Collection[str] = (),
 ) -> dict[str, RenderedFile]:
     """Every file of the lab by its path relative to the rendered directory.
 
     ``provider_lines`` are the provider block's lines by machine name. Files that hold a secret have mode 0600.
     ``release`` must be given where the topology has a cluster; ``releases`` are those of machines that have another one
-    in the middle of an upgrade.
+    in the middle of an upgrade. ``founders`` are the masters that found etcd's cluster; none: all of them.
     """
-    renderer = _Renderer(topology, credentials, sources, release, releases or {})
+    renderer = _Renderer(topology, credentials, sources, release, releases or {}, founders)
     files: dict[str, RenderedFile] = {}
     for node in topology.nodes:
         files |= renderer.render_node(node)
@@ -76,7 +77,7 @@ def render_lab(
     return files
 
 
-def render_env(topology: Topology, node: Node) -> dict[str, str]:
+def render_env(topology: Topology, node: Node, founders: Collection[str] = ()) -> dict[str, str]:
     """The variables of ``/etc/rackbox/env``, a machine's only inputs; ``provision/README.md`` has the table."""
     balancer = topology.load_balancer
     peers = topology.by_role(node.role) if node.role in PEER_ROLES else ()
@@ -94,6 +95,7 @@ def render_env(topology: Topology, node: Node) -> dict[str, str]:
         "LAB_ADDRESSES": " ".join(str(nic.address.ip) for nic in node.lab_nics),
         "GATEWAY": f"{topology.by_role('gateway')[0].fqdn}",
         "PEERS": " ".join(peer.fqdn for peer in peers),
+        "ETCD_FOUNDS": "yes" if node.role == "master" and (not founders or node.name in founders) else "",
         "FLOATING_IP": str(balancer.floating_ip.address.ip) if balancer else "",
         "STATS_PORT": str(balancer.stats_port) if balancer and node.role == "lb" else "",
         "HEALTH_PORT": str(HEALTH_PORT) if node.role == "lb" else "",
@@ -202,12 +204,14 @@ class _Renderer:
         sources: Sources,
         release: Release | None,
         releases: Mapping[str, Release],
+        founders: Collection[str],
     ) -> None:
         if topology.kubernetes is not None and release is None:
             raise ValueError("a lab with Kubernetes is rendered for a release")
         self._topology = topology
         self._release = release
         self._releases = releases
+        self._founders = founders or [node.name for node in topology.by_role("master")]
         self._credentials = credentials
         self._sources = sources
         configs = {file.path: file.content for file in sources.tree if "/files/" in file.path}
@@ -219,7 +223,8 @@ class _Renderer:
 
     def render_node(self, node: Node) -> dict[str, RenderedFile]:
         configs = self._render_configs(node)
-        env = "".join(f"{name}={quote_sh(value)}\n" for name, value in render_env(self._topology, node).items())
+        variables = render_env(self._topology, node, self._founders)
+        env = "".join(f"{name}={quote_sh(value)}\n" for name, value in variables.items())
         env = f"# {_header('the lab config')} It is the only input of this machine's hooks.\n{env}"
         own = (GuestFile("/etc/rackbox/env", env), *configs, *self._secrets_of(node))
         host_key = self._credentials.host_keys[node.name]
@@ -280,6 +285,7 @@ class _Renderer:
             "lab_networks": topology.lab_networks,
             "balancers": topology.by_role("lb"),
             "masters": topology.by_role("master"),
+            "founders": [node for node in topology.by_role("master") if node.name in self._founders],
             "gluster_nodes": topology.by_role("gluster"),
             "reservations": [
                 (node, nic) for node in topology.nodes for nic in node.nics if nic.network not in (MANAGEMENT, WAN)

@@ -131,13 +131,16 @@ class Rolling:
             stop.busy_with = ""
 
     def _replace(self, node: Node) -> None:
-        lab = self.lab
+        lab, before = self.lab, self.state
+        # If we are killed while it takes its leave, `up` has to do more than start it.
+        save_state(lab.paths.state, before.with_(phase="failed", failed=(node.name,)))
         try:
             withdraw(lab, node)
             archive = read_kept(lab, node)
             self.prepare_machine(node)
         except BaseException:
             undo(lab, node)
+            save_state(lab.paths.state, before)
             raise
         state = self.state
         kept = lab.paths.kept / f"{node.name}.tar"

@@ -20,7 +20,8 @@ Phase = Literal["absent", "starting", "failed", "up", "stopped"]
 class LabState:
     """``digests`` holds, per machine, what it was booted from; ``failed`` the machines that did not come up; ``bundle``
     the directory of the Kubernetes bundle, "" where the lab has no cluster; ``upgraded`` that of the machines which an
-    upgrade that is not finished has on another one already."""
+    upgrade that is not finished has on another one already; ``masters`` those of the last ``up`` that came to its end,
+    and ``founders`` those of the first, who founded etcd's cluster: both empty before."""
 
     lab: str
     lab_file: str
@@ -33,6 +34,8 @@ class LabState:
     forward_pid: int = 0
     bundle: str = ""
     upgraded: dict[str, str] = field(default_factory=dict)
+    founders: tuple[str, ...] = ()
+    masters: tuple[str, ...] = ()
 
     def with_(self, **changes: object) -> LabState:
         return replace(self, **changes)  # type: ignore[arg-type] # names are checked by replace itself
@@ -44,7 +47,8 @@ def load_state(path: Path) -> LabState | None:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.pop("schema") != SCHEMA:
             raise ValueError(f"not a state of schema {SCHEMA}")
-        data["failed"] = tuple(data["failed"])
+        for name in ("failed", "founders", "masters"):
+            data[name] = tuple(data.get(name, ()))
         return LabState(**data)
     except FileNotFoundError:
         return None

@@ -42,6 +42,8 @@ def print_health(lab: LiveLab, health: LabHealth, console: Console) -> None:
         table.add_row(mark, node.name, node.address, node.summary)
         for problem in node.problems if node.problems != (node.summary,) else ():
             table.add_row("", "", "", f"[red]{problem}[/]")
+        for warning in node.warnings:
+            table.add_row("", "", "", f"[yellow]{warning}[/]")
     console.print(table)
     for problem in health.problems:
         console.print(f"[red]✗ {problem}[/]")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import shutil
 import threading
 import time
@@ -21,7 +20,6 @@ from rich.console import Console
 
 from rackbox.box import Box, check_box, current_box, metadata_of
 from rackbox.catalogue import find_version, list_versions
-from rackbox.cluster import drain, forget_strangers
 from rackbox.consoles import open_console
 from rackbox.errors import EXIT_FAILED, EXIT_OK, LabError
 from rackbox.fencing import start_fencing
@@ -29,10 +27,12 @@ from rackbox.follow import follow_provisioning
 from rackbox.forwarding import start_forwarders
 from rackbox.health import LabHealth
 from rackbox.image import build_image
+from rackbox.image_store import share_images
 from rackbox.kubeconfig import write_kubeconfig
 from rackbox.kubernetes_preflight import check_files, check_room
 from rackbox.lab import LiveLab, lab_lock, open_lab, plug_in
 from rackbox.labfiles import render_files
+from rackbox.leaving import check_masters, forget_gone, leave
 from rackbox.locks import hold_lock
 from rackbox.progress import MachineBoard, Steps
 from rackbox.render import write_rendered
@@ -123,9 +123,10 @@ def _boot(
     save_state(lab.paths.state, state.with_(phase="starting"))
     with steps.step("networks made"):
         lab.provider.prepare(lab.topology, lab.paths)
+    share_images(lab, steps)
     existing = lab.provider.existing(lab.topology, lab.paths)
     if gone := sorted(existing - {node.name for node in lab.topology.nodes}):
-        _empty_nodes(lab, gone, steps)
+        leave(lab, gone, lab.provider.running(lab.topology, lab.paths), steps)
         with steps.step(f"removed {', '.join(gone)}"):  # while the Vagrantfile still names them
             _remove_machines(lab, vagrant, gone)
     with steps.step("files written"):
@@ -157,21 +158,12 @@ def _boot(
         raise
     pid = start_forwarders(lab, state.forward_pid)
     write_kubeconfig(lab)
-    if lab.topology.kubernetes is not None and existing:
-        # Also of machines that went while the cluster was off.
-        forget_strangers(lab, [node.name for node in lab.topology.kubernetes_nodes])
-    save_state(lab.paths.state, state.with_(phase="up", digests=dict(digests), failed=(), forward_pid=pid))
+    if existing:
+        forget_gone(lab, state)
+    masters = tuple(node.name for node in lab.topology.by_role("master"))
+    done = state.with_(phase="up", digests=dict(digests), failed=(), forward_pid=pid, masters=masters)
+    save_state(lab.paths.state, done.with_(founders=state.founders or masters))
     shutil.rmtree(lab.paths.kept, ignore_errors=True)  # of a renewal that was killed; whoever needed it has it
-
-
-def _empty_nodes(lab: LiveLab, gone: Sequence[str], steps: Steps) -> None:
-    """Have the pods of machines that are to go start elsewhere, as long as both they and their cluster run."""
-    running = lab.provider.running(lab.topology, lab.paths)
-    if lab.topology.kubernetes is None or not {node.name for node in lab.topology.by_role("master")} <= running:
-        return
-    for name in (name for name in gone if name in running):
-        with steps.step(f"{name} drained"):
-            drain(lab, name)
 
 
 def take_box(lab: LiveLab, box: Box, steps: Steps) -> VagrantAdapter:
@@ -292,23 +284,12 @@ def _check_kubernetes(lab: LiveLab, state: LabState, console: Console) -> None:
         was = "with" if state.bundle else "without"
         text = f"lab {lab.topology.lab} was made {was} Kubernetes, and its machines cannot be turned into others"
         raise LabError(text, f"take it down first: `./lab down --lab {lab.file}`")
-    _check_masters(lab, state)
+    check_masters(lab, state)
     if lab.choice is None or lab.choice.release is None:
         return
     if not lab.provider.running(lab.topology, lab.paths):
         check_room(lab.topology)
     check_files(lab.choice.release)
-
-
-def _check_masters(lab: LiveLab, state: LabState) -> None:
-    """Refuse to change the masters of a lab that is whole: etcd's members are those that it was made with."""
-    masters = [node.name for node in lab.topology.by_role("master")]
-    before = [name for name in state.digests if re.fullmatch(r"master\d+", name)]
-    if state.phase in ("up", "stopped") and before and sorted(before) != sorted(masters):
-        text = f"nodes.master: must stay {len(before)}, as the lab was made; got {len(masters)}"
-        raise LabError(
-            text, f"etcd's members cannot be changed yet: put it back, or take {lab.topology.lab} down first"
-        )
 
 
 def _find_box(lab: LiveLab, state: LabState, console: Console) -> Box:

@@ -218,9 +218,13 @@ def _load_image(lab: LiveLab, node: Node, release: Release, image: Image) -> Non
     argv = [*lab.connections.stream_argv(node.name), "ctr --namespace k8s.io images import -"]
     with (release.directory / image.path).open("rb") as archive:
         # Not `run`, which closes standard input: it may be a hundred megabytes.
-        done = subprocess.run(  # noqa: S603 - an argv list
-            argv, stdin=archive, capture_output=True, text=True, timeout=LOAD_SECONDS, check=False
-        )
+        try:
+            done = subprocess.run(  # noqa: S603 - an argv list
+                argv, stdin=archive, capture_output=True, text=True, timeout=LOAD_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            text = f"{node.name}: image {image.reference} was not loaded within {LOAD_SECONDS:g} s"
+            raise MachineError(text, "`./lab upgrade` goes on once the computer is less busy") from error
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["no word"]
         raise MachineError(f"{node.name}: image {image.reference} could not be loaded: {last[0]}", MAKE_ONE)

@@ -158,6 +158,10 @@ class Provider(Protocol):
         alone, and so is one of which nothing is there."""
         ...
 
+    def volume_on_host(self, paths: LabPaths, node: Node, name: str) -> Path | None:
+        """Where a machine's volume is a directory of this computer; None where it is on a disk of the machine's."""
+        ...
+
     def disk_usage_mib(self, paths: LabPaths) -> int:
         """What the machines' disks take up now."""
         ...

@@ -102,6 +102,10 @@ class LxcProvider(PlacedProvider):
             for volume in (volume for volume in node.volumes if not volume.of_box):
                 volume_dir(paths, node, volume.name).mkdir(parents=True, exist_ok=True)
 
+    def volume_on_host(self, paths: LabPaths, node: Node, name: str) -> Path | None:
+        found = any(volume.name == name and not volume.of_box for volume in node.volumes)
+        return volume_dir(paths, node, name) if found else None
+
     def mounts(self, paths: LabPaths) -> Sequence[Mount]:
         return (Mount(LXC_PATH, paths.machines), Mount(Path("/run/lxc")))
 

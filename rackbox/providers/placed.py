@@ -49,6 +49,9 @@ class PlacedProvider(ABC):
     def is_prepared(self, topology: Topology, paths: LabPaths) -> bool:
         return place_of(topology).exists()
 
+    def volume_on_host(self, paths: LabPaths, node: Node, name: str) -> Path | None:
+        return None
+
     def client_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
         return enter_argv(place_of(topology), argv)
 

@@ -331,9 +331,19 @@ def test_the_api_answers_while_a_master_is_powered_off(cluster: LabUnderTest) ->
     assert {f"probe-{number}" for number in range(count)} <= kept
 
 
+def wait_for_calm(seconds: float = 120.0) -> None:
+    """Two cores that still start pods are late with everything; that is not what scenarios are about."""
+    end = time.monotonic() + seconds
+    while os.getloadavg()[0] > 8 and time.monotonic() < end:
+        time.sleep(2)
+
+
 @pytest.mark.parametrize("scenario", ["api-master-powered-off", "api-server-hung", "controller-manager-killed"])
 def test_a_scenario_of_the_cluster_holds(cluster: LabUnderTest, scenario: str) -> None:
-    """Judged as any other: writes through the floating IP read back, a watch that misses nothing, within budget."""
+    """Judged as any other: writes through the floating IP read back, a watch and a log that miss nothing, within
+    budget."""
+    cluster.live.wait_healthy(SYSTEM_SECONDS)
+    wait_for_calm()
     report = json.loads(cluster.cli("failover-test", "--scenario", scenario, "--json", code=None, timeout=400).stdout)
     (result,) = report["scenarios"]
     (run,) = result["runs"]
@@ -355,17 +365,7 @@ def test_a_worker_comes_and_goes(cluster: LabUnderTest) -> None:
     assert sorted(node["metadata"]["name"] for node in read(cluster, "nodes")["items"]) == cluster.names(
         "master", "worker"
     )
-    assert cluster.status()["verdict"] == "healthy"
-
-
-def test_another_number_of_masters_is_refused(cluster: LabUnderTest) -> None:
-    original = cluster.file.read_text()
-    cluster.edit(lambda config: config["nodes"].update(master={"count": 5}))
-    try:
-        refused = cluster.up(code=3)
-    finally:
-        cluster.file.write_text(original)
-    assert "nodes.master: must stay 3" in refused.stderr
+    cluster.live.wait_healthy(SYSTEM_SECONDS)
 
 
 @pytest.mark.timeout(1800)

@@ -141,13 +141,6 @@ PROBLEMS: list[tuple[Callable[[Documents], None], list[str]]] = [
     (_set("gluster1", "role", "peers_connected", to=1), ["gluster1: gluster peers connected: must be 2; got 1"]),
     (_set("gluster2", "role", "bricks_online", to=0), ["gluster2: its gluster brick is not online; online here: 0"]),
     (_set("gluster3", "role", "heal_pending", to=4), ["gluster3: gluster: 4 entries to heal"]),
-    (
-        _pool("gluster3", data=91.0, metadata=12.0),
-        [
-            "gluster3: the brick's pool: its data are 91 % full, at 100 % writes fail: "
-            "raise nodes.gluster.volumes.brick.disk"
-        ],
-    ),
     (_set("worker1", "role", "containerd", to=False), ["worker1: containerd does not answer"]),
     (_set("worker1", "role", "gluster_mounted", to=False), ["worker1: /srv/shared is not mounted"]),
 ]
@@ -161,6 +154,20 @@ def test_each_problem_is_told_once(change: Callable[[Documents], None], problems
     health = judge_lab(topology, documents)
     assert health.all_problems == [text.replace("/srv/shared", topology.gluster_mount) for text in problems]
     assert health.verdict == "degraded"
+
+
+def test_a_pool_that_fills_is_a_warning_and_no_reason_to_stop() -> None:
+    topology = shipped("default")
+    documents = copy.deepcopy(healthy(topology))
+    _pool("gluster3", data=91.0, metadata=12.0)(documents)
+    health = judge_lab(topology, documents)
+    assert health.verdict == "healthy"
+    (warned,) = (node for node in health.nodes if node.warnings)
+    assert (warned.name, warned.healthy) == ("gluster3", True)
+    assert warned.warnings == (
+        "the brick's pool: its data are 91 % full, at 100 % writes fail: raise nodes.gluster.volumes.brick.disk",
+    )
+    assert warned.summary.endswith("pool 91 % full")
 
 
 def test_a_holder_that_is_not_the_only_one_is_not_the_holder() -> None:
@@ -214,6 +221,7 @@ def test_the_json_document_is_plain_data() -> None:
         "healthy": False,
         "summary": "holds the floating IP, 1/1 backends up",
         "problems": ["cluster: no quorum"],
+        "warnings": [],
     }
 
 
