@@ -3,7 +3,7 @@ own `export` writes it. Entry point: ``render_ovf``. Pure."""
 
 from __future__ import annotations
 
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 from xml.sax.saxutils import escape
 
 DISK_FILE = "box-disk001.vmdk"
@@ -27,15 +27,7 @@ def render_ovf(name: str, *, disk_bytes: int, file_bytes: int, cpus: int = 1, me
     pass over that.
     """
     title = escape(name)
-    disk_uuid, machine_uuid = (uuid5(NAMESPACE_URL, f"rackbox:ovf:{what}") for what in ("disk", "machine"))
-    items = [
-        _item(1, "", 3, f"{cpus} virtual CPU", units="hertz * 10^6", quantity=cpus),
-        _item(2, "", 4, f"{memory_mib} MB of memory", units="byte * 2^20", quantity=memory_mib),
-        _item(3, "AHCI", 20, "SATA controller", address=0),
-        _item(4, "", 17, "disk", host="ovf:/disk/vmdisk1", parent=3, on_parent=0),
-        _item(5, "virtio", 10, "network card on NAT", connection="NAT"),
-    ]
-    body = "\n".join(items)
+    disk_uuid = _uuid_of("disk")
     return f"""\
 <?xml version="1.0" encoding="UTF-8"?>
 <!-- Made by rackbox. -->
@@ -63,6 +55,28 @@ def render_ovf(name: str, *, disk_bytes: int, file_bytes: int, cpus: int = 1, me
       <Description>Debian_64</Description>
       <vbox:OSType ovf:required="false">Debian_64</vbox:OSType>
     </OperatingSystemSection>
+{_hardware(title, cpus, memory_mib)}
+{_own_words(title, disk_uuid, cpus, memory_mib)}
+  </VirtualSystem>
+</Envelope>
+"""
+
+
+def _uuid_of(what: str) -> UUID:
+    return uuid5(NAMESPACE_URL, f"rackbox:ovf:{what}")
+
+
+def _hardware(title: str, cpus: int, memory_mib: int) -> str:
+    """The machine in OVF's words."""
+    items = [
+        _item(1, "", 3, f"{cpus} virtual CPU", units="hertz * 10^6", quantity=cpus),
+        _item(2, "", 4, f"{memory_mib} MB of memory", units="byte * 2^20", quantity=memory_mib),
+        _item(3, "AHCI", 20, "SATA controller", address=0),
+        _item(4, "", 17, "disk", host="ovf:/disk/vmdisk1", parent=3, on_parent=0),
+        _item(5, "virtio", 10, "network card on NAT", connection="NAT"),
+    ]
+    body = "\n".join(items)
+    return f"""\
     <VirtualHardwareSection>
       <Info>What it runs on</Info>
       <System>
@@ -72,7 +86,13 @@ def render_ovf(name: str, *, disk_bytes: int, file_bytes: int, cpus: int = 1, me
         <vssd:VirtualSystemType>virtualbox-2.2</vssd:VirtualSystemType>
       </System>
 {body}
-    </VirtualHardwareSection>
+    </VirtualHardwareSection>"""
+
+
+def _own_words(title: str, disk_uuid: UUID, cpus: int, memory_mib: int) -> str:
+    """The same machine in VirtualBox's."""
+    machine_uuid = _uuid_of("machine")
+    return f"""\
     <vbox:Machine ovf:required="false" version="1.12-linux" uuid="{{{machine_uuid}}}" name="{title}" OSType="Debian_64"
         snapshotFolder="Snapshots" lastStateChange="2026-01-01T00:00:00Z">
       <ovf:Info>The same in VirtualBox's own words</ovf:Info>
@@ -96,10 +116,7 @@ def render_ovf(name: str, *, disk_bytes: int, file_bytes: int, cpus: int = 1, me
           <AttachedDevice type="HardDisk" port="0" device="0"><Image uuid="{{{disk_uuid}}}"/></AttachedDevice>
         </StorageController>
       </StorageControllers>
-    </vbox:Machine>
-  </VirtualSystem>
-</Envelope>
-"""
+    </vbox:Machine>"""
 
 
 def _item(
