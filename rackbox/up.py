@@ -133,19 +133,9 @@ def _boot(
         write_rendered(files, lab.paths.rendered)
     _install_box(lab, box, vagrant, steps)
     start_fencing(lab)
-    # An `up` that was killed has not even said who failed: who was never finished is made anew as well.
-    lost = existing - state.digests.keys() if state.phase == "starting" else frozenset()
-    anew = [node.name for node in lab.topology.nodes if node.name in existing & {*state.failed, *lost}]
-    if anew and not resume:
-        with steps.step(f"removed {', '.join(anew)}, to be made anew"):
-            _remove_machines(lab, vagrant, anew)
-    running = lab.provider.running(lab.topology, lab.paths)
-    start = [node for node in lab.topology.nodes if node.name not in running]
-    changed = [
-        node
-        for node in lab.topology.nodes
-        if node.name in running and (state.digests.get(node.name) != digests[node.name] or node.name in state.failed)
-    ]
+    if not resume:
+        _remove_unfinished(lab, vagrant, state, existing, steps)
+    start, changed = _find_work(lab, state, digests)
     if changed:
         with ThreadPoolExecutor(max_workers=len(changed)) as pool:
             list(pool.map(partial(_provision_again, lab), changed))
@@ -223,6 +213,18 @@ def _start_machines(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _find_work(lab: LiveLab, state: LabState, digests: Mapping[str, str]) -> tuple[list[Node], list[Node]]:
+    """The machines that are off, and those that run and are not what they were, or have failed."""
+    running = lab.provider.running(lab.topology, lab.paths)
+    start = [node for node in lab.topology.nodes if node.name not in running]
+    changed = [
+        node
+        for node in lab.topology.nodes
+        if node.name in running and (state.digests.get(node.name) != digests[node.name] or node.name in state.failed)
+    ]
+    return start, changed
+
+
 def _provision_again(lab: LiveLab, node: Node) -> None:
     """Bring a running machine's files up to date and run its hooks again."""
     seed, fetch = lab.provider.seed_in_guest, ""
@@ -244,6 +246,19 @@ def _remove_machines(lab: LiveLab, vagrant: VagrantAdapter, names: Sequence[str]
     for name in names:
         lab.connections.close(name)
     vagrant.destroy(names)
+
+
+def _remove_unfinished(
+    lab: LiveLab, vagrant: VagrantAdapter, state: LabState, existing: frozenset[str], steps: Steps
+) -> None:
+    """Machines that are to be made anew: those that failed, and after an `up` that was killed, which has not even said
+    who failed, those that were never finished."""
+    lost = existing - state.digests.keys() if state.phase == "starting" else frozenset()
+    anew = [node.name for node in lab.topology.nodes if node.name in existing & {*state.failed, *lost}]
+    if not anew:
+        return
+    with steps.step(f"removed {', '.join(anew)}, to be made anew"):
+        _remove_machines(lab, vagrant, anew)
 
 
 def _already_healthy(lab: LiveLab) -> LabHealth | None:
