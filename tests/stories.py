@@ -91,46 +91,66 @@ def full_story(
     first: dict[str, JsonValue] = {**HEADER, "number": number, "group": group, **header}
     took = INJECTED + 0.9 * outage
     gone = took + split if split else INJECTED + 0.1
-    drop = (INJECTED + 0.01, INJECTED + outage)
-    begin, end = 98.0, 106.0
-    ends = gone if split else INJECTED  # its links are cut at once
-    moments = [begin + 0.05 * n for n in range(160)]
-    answering = [arp(t, n, [MACS["lb1"]] * (t < ends) + [MACS["lb2"]] * (t >= took)) for n, t in enumerate(moments)]
     return History(
         (
             Record(97.0, WALL + 97.0, "test", "header", first),
-            record(97.5, "holders", phase="before", holders=["lb1"]),
-            record(98.0, "probe-start", "probe:etcd-read", interval_ms=20.0, timeout_ms=900, audits=False),
-            record(98.0, "probe-start", "probe:etcd-write", interval_ms=100.0, timeout_ms=900, audits=True),
-            record(98.0, "probe-start", "probe:floating-ip-arp", interval_ms=50.0, timeout_ms=50, audits=False),
-            address(98.1, "lb1", True, 0.002),
-            address(98.1, "lb2", False, 0.002),
-            record(98.2, "neighbour", "probe:floating-ip-arp", mac=MACS["lb1"]),
-            *attempts("etcd-read", begin, end, drop),
-            *attempts("etcd-write", begin, end, drop, 0.1),
-            *answering,
-            record(99.9, "target", "fault", target="vip-holder", machines=["lb1"]),
-            record(INJECTED, "inject-start", "fault", fault="powered-off"),
-            record(gone, "power", "fence" if split else "fault", machine="lb1", on=False),
-            record(INJECTED + 0.12, "inject-end", "fault", fault="powered-off"),
-            record(INJECTED + 0.13, "bite", "fault", bitten=True, detail="before: on, after: off"),
-            record(INJECTED + 0.2, "watch-lost", "watch:lb1", reason="the connection ended (255)"),
-            address(took, "lb2", True, 0.002),
-            record(took + 0.01, "arp-announce", "probe:floating-ip-arp", mac=MACS["lb2"]),
-            record(took + 0.02, "neighbour", "probe:floating-ip-arp", mac=MACS["lb2"]),
-            record(103.4, "good-again"),
-            record(103.5, "holders", phase="recovered", holders=["lb2"]),
-            record(103.6, "heal-start", "fault"),
-            record(103.7, "power", "fault", machine="lb1", on=True),
-            record(103.7, "heal-end", "fault"),
-            address(104.5, "lb1", False, 0.002),
-            record(105.2, "redundant"),
-            record(105.2, "healthy-again"),
-            record(105.3, "holders", phase="healed", holders=["lb2"]),
-            record(105.4, "audit", phase="healed", problems=[]),
-            record(106.0, "probe-audit", "probe:etcd-write", acknowledged=76, stored=76, lost=[], twice=[]),
-            record(106.1, "probe-end", "probe:etcd-read"),
+            *_before(),
+            *_attempts(outage, took, gone if split else INJECTED),  # a machine's links are cut at once
+            *_fault(took, gone, "fence" if split else "fault"),
+            *_after(),
             *_log(took),
             record(106.9, "run-end"),
         )
+    )
+
+
+def _before() -> tuple[Record, ...]:
+    return (
+        record(97.5, "holders", phase="before", holders=["lb1"]),
+        record(98.0, "probe-start", "probe:etcd-read", interval_ms=20.0, timeout_ms=900, audits=False),
+        record(98.0, "probe-start", "probe:etcd-write", interval_ms=100.0, timeout_ms=900, audits=True),
+        record(98.0, "probe-start", "probe:floating-ip-arp", interval_ms=50.0, timeout_ms=50, audits=False),
+        address(98.1, "lb1", True, 0.002),
+        address(98.1, "lb2", False, 0.002),
+        record(98.2, "neighbour", "probe:floating-ip-arp", mac=MACS["lb1"]),
+    )
+
+
+def _attempts(outage: float, took: float, ends: float) -> list[Record]:
+    """What the probes saw, with lb1 answering for the address until ``ends`` and lb2 from ``took`` on."""
+    begin, end = 98.0, 106.0
+    drop = (INJECTED + 0.01, INJECTED + outage)
+    moments = [begin + 0.05 * n for n in range(160)]
+    answering = [arp(t, n, [MACS["lb1"]] * (t < ends) + [MACS["lb2"]] * (t >= took)) for n, t in enumerate(moments)]
+    return [*attempts("etcd-read", begin, end, drop), *attempts("etcd-write", begin, end, drop, 0.1), *answering]
+
+
+def _fault(took: float, gone: float, killer: str) -> tuple[Record, ...]:
+    return (
+        record(99.9, "target", "fault", target="vip-holder", machines=["lb1"]),
+        record(INJECTED, "inject-start", "fault", fault="powered-off"),
+        record(gone, "power", killer, machine="lb1", on=False),
+        record(INJECTED + 0.12, "inject-end", "fault", fault="powered-off"),
+        record(INJECTED + 0.13, "bite", "fault", bitten=True, detail="before: on, after: off"),
+        record(INJECTED + 0.2, "watch-lost", "watch:lb1", reason="the connection ended (255)"),
+        address(took, "lb2", True, 0.002),
+        record(took + 0.01, "arp-announce", "probe:floating-ip-arp", mac=MACS["lb2"]),
+        record(took + 0.02, "neighbour", "probe:floating-ip-arp", mac=MACS["lb2"]),
+    )
+
+
+def _after() -> tuple[Record, ...]:
+    return (
+        record(103.4, "good-again"),
+        record(103.5, "holders", phase="recovered", holders=["lb2"]),
+        record(103.6, "heal-start", "fault"),
+        record(103.7, "power", "fault", machine="lb1", on=True),
+        record(103.7, "heal-end", "fault"),
+        address(104.5, "lb1", False, 0.002),
+        record(105.2, "redundant"),
+        record(105.2, "healthy-again"),
+        record(105.3, "holders", phase="healed", holders=["lb2"]),
+        record(105.4, "audit", phase="healed", problems=[]),
+        record(106.0, "probe-audit", "probe:etcd-write", acknowledged=76, stored=76, lost=[], twice=[]),
+        record(106.1, "probe-end", "probe:etcd-read"),
     )
