@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 import re
-import struct
 import time
-import uuid
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,21 +22,31 @@ from rackbox.kvm import Kvm, prove_kvm
 from rackbox.paths import LabPaths
 from rackbox.place import Mount, enter_argv, remove_place
 from rackbox.providers import Capability
-from rackbox.providers.placed import PlacedProvider, cut_links_script, place_of, port_name
+from rackbox.providers.libvirt_disks import (
+    BOX_IMAGE,
+    SAVE_SECONDS,
+    backing_file,
+    copy_disk,
+    disk_names,
+    disk_targets,
+    drop_disks,
+    link_box,
+    make_disks,
+    own_disk_name,
+    seed_name,
+    virtual_mib,
+)
+from rackbox.providers.libvirt_settings import machine_settings
+from rackbox.providers.placed import PlacedProvider, cut_links_script, place_of
 from rackbox.run import Result, describe, run
 from rackbox.seed import write_seed
-from rackbox.templating import Symbol, VagrantSetting
-from rackbox.topology import Node, Topology, Volume
+from rackbox.templating import VagrantSetting
+from rackbox.topology import Node, Topology
 from rackbox.uplink import remove_uplink
 
-EMULATED_CPU = "Westmere"
-"""Named, because libvirt 9 refuses `max` without KVM. It has the AES instructions, which QEMU hands to this computer's
-own; emulated one by one, TLS would take many times longer."""
 EMULATED_PATIENCE = 6.0
-BOX_IMAGE = "box.img"
 _OFF_SECONDS = 20.0
 _START_SECONDS = 120.0
-_SAVE_SECONDS = 300.0
 
 
 class LibvirtProvider(PlacedProvider):
@@ -79,46 +86,7 @@ class LibvirtProvider(PlacedProvider):
     def vagrant_settings(
         self, topology: Topology, node: Node, paths: LabPaths, release: Path | None = None
     ) -> tuple[VagrantSetting, ...]:
-        cpu = [("cpu_mode=", "host-passthrough")] if self.kvm.works else []
-        if not self.kvm.works:
-            cpu = [("cpu_mode=", "custom"), ("cpu_model=", EMULATED_CPU)]
-        plain: list[tuple[str, str | int | bool]] = [
-            ("driver=", "kvm" if self.kvm.works else "qemu"),
-            ("machine_type=", "q35"),
-            *cpu,
-            ("cpus=", node.cpus),
-            ("memory=", node.memory_mib),
-            ("default_prefix=", ""),
-            ("uuid=", str(uuid.uuid5(uuid.NAMESPACE_URL, f"rackbox:{topology.lab}:{node.management.mac}"))),
-            # Management is the first of our own networks, not one of vagrant-libvirt's.
-            ("mgmt_attach=", False),
-            ("nic_model_type=", "virtio"),
-            ("graphics_type=", "none"),
-        ]
-        if node.disk_mib:
-            plain.append(("machine_virtual_size=", node.disk_mib // 1024))
-        return (
-            *(_network(topology, node, number) for number in range(len(node.nics))),
-            *(VagrantSetting(method, (value,)) for method, value in plain),
-            VagrantSetting("disk_driver", options={"cache": "unsafe"}),
-            VagrantSetting("random", options={"model": "random"}),
-            VagrantSetting("serial", options={"type": "file", "source": {"path": str(_console(paths, node))}}),
-            # Found in the pool under that name, and left there: vagrant-libvirt would make an empty one.
-            VagrantSetting(
-                "storage",
-                (Symbol("file"),),
-                {
-                    "path": _seed_name(node),
-                    "type": "raw",
-                    "device": "vdz",
-                    "bus": "virtio",
-                    "size": "1M",
-                    "cache": "unsafe",
-                    "allow_existing": True,
-                },
-            ),
-            *(_own_disk(node, volume, target) for target, volume in _targets(node)),
-        )
+        return machine_settings(topology, node, _console(paths, node), kvm=self.kvm.works)
 
     def mounts(self, paths: LabPaths) -> Sequence[Mount]:
         return libvirtd.mounts(paths)
@@ -162,43 +130,20 @@ class LibvirtProvider(PlacedProvider):
             return False
 
     def take_box(self, topology: Topology, box: Box, installed: Path, paths: LabPaths) -> None:
-        """Link the box's image into the pool under the name by which vagrant-libvirt looks for it, which saves it the
-        upload of a copy for each lab; and let go of images that no machine stands on any more."""
         pool = libvirtd.images(paths)
-        used = {Path(backing_file(disk)).name for disk in pool.glob("*.img")}
-        image = pool / volume_name(box)
-        for old in pool.glob("*_vagrant_box_image_*.img"):
-            if old.name not in used and not (old == image and old.samefile(installed / BOX_IMAGE)):
-                old.unlink()
-        mine = {_own_disk_name(node, volume) for node in topology.nodes for volume in node.own_disks}
-        there = tuple(f"{name}-" for name in self.existing(topology, paths))
-        for disk in pool.glob("*.qcow2"):
-            if disk.name not in mine and not disk.name.startswith(there):
-                disk.unlink()
-        if not image.exists():
-            try:
-                os.link(installed / BOX_IMAGE, image)
-            except OSError:  # on another file system
-                run(["cp", "--reflink=auto", str(installed / BOX_IMAGE), str(image)], timeout=120)
+        link_box(pool, box, installed)
+        drop_disks(pool, topology.nodes, self.existing(topology, paths))
         self._refresh(topology)
 
     def before_boot(self, topology: Topology, node: Node, paths: LabPaths) -> None:
         pool = libvirtd.images(paths)
-        write_seed(paths.rendered / "nodes" / node.name, pool / _seed_name(node))
-        wanted = {pool / _own_disk_name(node, volume): volume.disk_mib for volume in node.own_disks}
-        for disk in (disk for disk in wanted if not disk.exists()):
-            run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), f"{wanted[disk]}M"], timeout=30)
-        own = pool / f"{node.name}.img"
-        if own.exists():
-            wanted[own] = node.disk_mib
-        for disk, mib in wanted.items():
-            if virtual_mib(disk) < mib:
-                run(["qemu-img", "resize", "-q", str(disk), f"{mib}M"], timeout=30)
+        write_seed(paths.rendered / "nodes" / node.name, pool / seed_name(node))
+        make_disks(pool, node)
         self._refresh(topology)
 
     def fit_disks(self, topology: Topology, node: Node, paths: LabPaths) -> None:
         pool = libvirtd.images(paths)
-        disks = {target: (_own_disk_name(node, volume), volume.disk_mib) for target, volume in _targets(node)}
+        disks = {target: (own_disk_name(node, volume), volume.disk_mib) for target, volume in disk_targets(node)}
         for target, (name, mib) in {"vda": (f"{node.name}.img", node.disk_mib), **disks}.items():
             if 0 < virtual_mib(pool / name) < mib:
                 self._virsh(topology, "blockresize", node.name, target, f"{mib}MiB")
@@ -233,18 +178,18 @@ class LibvirtProvider(PlacedProvider):
         return frozenset(self._virsh(topology, "list", "--name", "--state-paused").stdout.split())
 
     def save_machine(self, topology: Topology, node: Node, paths: LabPaths, directory: Path) -> None:
-        self._virsh(topology, "save", node.name, str(directory / f"{node.name}.mem"), "--paused", timeout=_SAVE_SECONDS)
-        for name in _disk_names(node):
-            _copy(libvirtd.images(paths) / name, directory / name)
+        self._virsh(topology, "save", node.name, str(directory / f"{node.name}.mem"), "--paused", timeout=SAVE_SECONDS)
+        for name in disk_names(node):
+            copy_disk(libvirtd.images(paths) / name, directory / name)
 
     def load_machine(self, topology: Topology, node: Node, paths: LabPaths, directory: Path, *, disk: bool) -> None:
         memory = directory / f"{node.name}.mem"
         if not memory.exists() or _qemu_pid(paths, node):
             return
         if disk:
-            for name in _disk_names(node):
-                _copy(directory / name, libvirtd.images(paths) / name)
-        self._virsh(topology, "restore", str(memory), "--paused", timeout=_SAVE_SECONDS)
+            for name in disk_names(node):
+                copy_disk(directory / name, libvirtd.images(paths) / name)
+        self._virsh(topology, "restore", str(memory), "--paused", timeout=SAVE_SECONDS)
 
     def disk_usage_mib(self, paths: LabPaths) -> int:
         own = [disk for disk in libvirtd.images(paths).glob("*.*") if "_vagrant_box_image_" not in disk.name]
@@ -296,79 +241,6 @@ class LibvirtProvider(PlacedProvider):
             time.sleep(0.05)
 
 
-def volume_name(box: Box) -> str:
-    """A box's image in a pool, as vagrant-libvirt names it (action/handle_box_image.rb)."""
-    return f"{box.name.replace('/', '-VAGRANTSLASH-')}_vagrant_box_image_{box.version}_{BOX_IMAGE}"
-
-
-def backing_file(disk: Path) -> str:
-    """What a qcow2 image lies on; "" where it lies on nothing, or is none (QEMU's docs/interop/qcow2.rst: offset and
-    size of the name stand in the header)."""
-    try:
-        with disk.open("rb") as stream:
-            magic, _version, offset, size = struct.unpack(">4sIQI", stream.read(20))
-            if magic != b"QFI\xfb" or not offset or size > 1023:
-                return ""
-            stream.seek(offset)
-            return stream.read(size).decode(errors="replace")
-    except (OSError, struct.error):
-        return ""
-
-
-def virtual_mib(disk: Path) -> int:
-    """How large a machine sees a qcow2 image (the header's field at 24); 0 where there is none."""
-    try:
-        with disk.open("rb") as stream:
-            magic, size = struct.unpack(">4s20xQ", stream.read(32))
-    except (OSError, struct.error):
-        return 0
-    return size >> 20 if magic == b"QFI\xfb" else 0
-
-
-def _targets(node: Node) -> list[tuple[str, Volume]]:
-    """The volumes with a disk of their own, and that disk's name inside: vdb and so on."""
-    return [(f"vd{chr(ord('b') + number)}", volume) for number, volume in enumerate(node.own_disks)]
-
-
-def _own_disk_name(node: Node, volume: Volume) -> str:
-    return f"{node.name}-{volume.name}.qcow2"
-
-
-def _disk_names(node: Node) -> list[str]:
-    """Every disk that a machine writes to."""
-    return [f"{node.name}.img", *(_own_disk_name(node, volume) for volume in node.own_disks)]
-
-
-def _own_disk(node: Node, volume: Volume, target: str) -> VagrantSetting:
-    """Made before the machine is, and left there: what is on it outlives the machine."""
-    options: dict[str, str | bool] = {
-        "path": _own_disk_name(node, volume),
-        "type": "qcow2",
-        "device": target,
-        "bus": "virtio",
-        "size": f"{volume.disk_mib}M",
-        "cache": "unsafe",
-        "allow_existing": True,
-    }
-    return VagrantSetting("storage", (Symbol("file"),), options)
-
-
-def _network(topology: Topology, node: Node, number: int) -> VagrantSetting:
-    nic = node.nics[number]
-    return VagrantSetting(
-        "vm.network",
-        (Symbol("private_network"),),
-        {
-            "mac": nic.mac,
-            "auto_config": False,  # cloud-init's business
-            "libvirt__network_name": nic.network,
-            "libvirt__iface_name": port_name(node, number),
-            "libvirt__dhcp_enabled": False,
-            "libvirt__always_destroy": False,
-        },
-    )
-
-
 def _cut(node: Node) -> str:
     """Bash: cut a machine's links and kill its QEMU; ends once that does not run any more. The links first, as if all
     of it happened at once: a packet that was on its way is gone, too."""
@@ -393,16 +265,5 @@ def _qemu_pid(paths: LabPaths, node: Node) -> int:
     return 0
 
 
-def _copy(source: Path, target: Path) -> None:
-    """A whole file or none; holes stay holes, and where the file system can, nothing is copied at all."""
-    part = target.with_name(f"{target.name}.part")
-    run(["cp", "--reflink=auto", "--sparse=auto", str(source), str(part)], timeout=_SAVE_SECONDS)
-    part.replace(target)
-
-
 def _console(paths: LabPaths, node: Node) -> Path:
     return paths.logs / "console" / f"{node.name}.log"
-
-
-def _seed_name(node: Node) -> str:
-    return f"{node.name}-seed.img"

@@ -13,7 +13,8 @@ from rackbox import libvirtd
 from rackbox.box import Box, sha256_of
 from rackbox.kvm import Kvm
 from rackbox.paths import LabPaths
-from rackbox.providers.libvirt import LibvirtProvider, backing_file, virtual_mib, volume_name
+from rackbox.providers.libvirt import LibvirtProvider
+from rackbox.providers.libvirt_disks import backing_file, virtual_mib, volume_name
 from rackbox.providers.lxc import LxcProvider
 from rackbox.templating import Symbol, VagrantSetting
 from rackbox.topology import Network, Node, Topology, Volume
