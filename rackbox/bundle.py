@@ -163,17 +163,25 @@ def parse_bundle(document: Any, root: Path) -> Bundle:
     return bundle
 
 
+def kept_roots(bundles: Path) -> list[Path]:
+    """The directories of a catalogue with a bundle; what begins with a dot is being made, or on its way out."""
+    return [path.parent for path in sorted(bundles.glob(f"*/{MANIFEST}")) if not path.parent.name.startswith(".")]
+
+
+def age_of(bundle: Bundle) -> tuple[tuple[int, ...], datetime]:
+    """For sorting: by release, then by when it was made."""
+    return release_numbers(bundle.kubernetes), bundle.built
+
+
 def list_bundles(home: Home) -> tuple[Bundle, ...]:
     """All bundles that are kept and whose manifest can be read, by release and then by age, newest last."""
     found = []
-    for path in sorted(home.bundles.glob(f"*/{MANIFEST}")):
-        if path.parent.name.startswith("."):
-            continue
+    for root in kept_roots(home.bundles):
         try:
-            found.append(read_bundle(path.parent))
+            found.append(read_bundle(root))
         except LabError:  # `bundle.list` says what is wrong with it
             continue
-    return tuple(sorted(found, key=lambda bundle: (release_numbers(bundle.kubernetes), bundle.built)))
+    return tuple(sorted(found, key=age_of))
 
 
 def find_bundle(home: Home, minor: str = "", arch: str = "") -> Bundle | None:

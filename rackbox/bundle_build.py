@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from rackbox.bundle import MANIFEST, Bundle, read_bundle
+from rackbox.bundle import MANIFEST, Bundle, kept_roots, read_bundle
 from rackbox.bundle_cache import Cache, Kept, digest_of, digest_of_tree
 from rackbox.bundle_check import check_files
 from rackbox.bundle_parts import Parts, add_manifest, assemble, bundle_builder
@@ -273,9 +273,9 @@ def _pack_image(image: Image, pins: Pins, arch: str, have: Kept, base: Blob, wor
 
 
 def _made_before(home: Home, inputs: str) -> Bundle | None:
-    for path in sorted(home.bundles.glob(f"*/{MANIFEST}")):
-        if read_json(path).get("inputs") == inputs:
-            bundle = read_bundle(path.parent)
+    for root in kept_roots(home.bundles):
+        if read_json(root / MANIFEST).get("inputs") == inputs:
+            bundle = read_bundle(root)
             try:
                 check_files(bundle)
             except LabError:  # damaged: it is made anew

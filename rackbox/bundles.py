@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from rackbox.bundle import MANIFEST, Bundle, find_bundle, list_bundles, machine_arch, name_bundle, read_bundle
+from rackbox.bundle import Bundle, find_bundle, kept_roots, list_bundles, machine_arch, name_bundle, read_bundle
 from rackbox.bundle_check import check_bundle
 from rackbox.bundle_pins import load_pins
 from rackbox.consoles import open_console
@@ -140,10 +140,9 @@ def describe(bundles: tuple[Bundle, ...], now: datetime) -> list[dict[str, Any]]
 def unreadable(home: Home) -> list[str]:
     """What is wrong with each bundle whose manifest cannot be used."""
     problems = []
-    for path in sorted(home.bundles.glob(f"*/{MANIFEST}")):
+    for root in kept_roots(home.bundles):
         try:
-            if not path.parent.name.startswith("."):
-                read_bundle(path.parent)
+            read_bundle(root)
         except LabError as error:
             problems.append(error.message)
     return problems

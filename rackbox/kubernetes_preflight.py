@@ -4,16 +4,15 @@ manifest says (``check_files``)."""
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
+from rackbox.bundle import MANIFEST, read_bundle
 from rackbox.capabilities import parse_available_kib
 from rackbox.errors import LabError, MissingTool
-from rackbox.release import MAKE_ONE, MANIFEST, Release
+from rackbox.release import MAKE_ONE, Release
 from rackbox.topology import Topology
 
 # What a machine of the role really takes in such a lab, in MiB: see the README's figures, and rounded up.
@@ -41,16 +40,16 @@ def check_files(release: Release) -> None:
     as no file's size, time or inode changes.
     """
     stamp = release.directory.parent / f".{release.directory.name}.checked"
-    entries = list(_entries(json.loads((release.directory / MANIFEST).read_text())))
-    look = _look(release.directory, entries)
+    parts = read_bundle(release.directory).parts
+    look = _look(release.directory, [part.path for part in parts])
     if _is_stamped(stamp, look):
         return
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        sums = pool.map(lambda entry: _sum(release.directory / entry["path"]), entries)
+        sums = pool.map(lambda part: _sum(release.directory / part.path), parts)
         wrong = [
-            f"{entry['path']}: must have the SHA-256 {entry['sha256']}; {f'has {found}' if found else 'is not there'}"
-            for entry, found in zip(entries, sums, strict=True)
-            if found != entry["sha256"]
+            f"{part.path}: must have the SHA-256 {part.sha256}; {f'has {found}' if found else 'is not there'}"
+            for part, found in zip(parts, sums, strict=True)
+            if found != part.sha256
         ]
     if wrong:
         raise LabError("\n".join(f"{release.directory}/{text}" for text in wrong), f"it is damaged: {MAKE_ONE}")
@@ -60,19 +59,14 @@ def check_files(release: Release) -> None:
         return  # somebody else's directory: it is looked at each time
 
 
-def _entries(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for part in ("files", "images", "manifests"):
-        yield from manifest[part]
-
-
-def _look(directory: Path, entries: list[Mapping[str, Any]]) -> str:
+def _look(directory: Path, paths: Sequence[str]) -> str:
     digest = hashlib.sha256((directory / MANIFEST).read_bytes())
-    for entry in entries:
+    for path in paths:
         try:
-            stat = (directory / entry["path"]).stat()
+            stat = (directory / path).stat()
         except FileNotFoundError:
             return ""
-        digest.update(f"{entry['path']} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}\n".encode())
+        digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}\n".encode())
     return digest.hexdigest()
 
 

@@ -6,20 +6,26 @@ computer. A lab that has been booted stays with the bundle it has, whatever else
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from rackbox.bundle import (
+    Bundle,
+    BundleFile,
+    BundleManifest,
+    age_of,
+    kept_roots,
+    machine_arch,
+    minor_of,
+    read_bundle,
+)
 from rackbox.errors import LabError
 from rackbox.topology import Kubernetes, Node, Topology
 
 RELEASE_DIRECTORY = "/opt/rackbox/kubernetes"
 """Where the machines see the bundle."""
-MANIFEST = "manifest.json"
-KIND = "rackbox-kubernetes-bundle"
-SCHEMA = 1
 MAKE_ONE = "make one with `./lab bundle`, or name one by kubernetes.bundle"
 FETCH = "`./lab up` fetches them, and `./lab bundle --from packages` does before"
 
@@ -64,13 +70,14 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A bundle, as far as machines are made from it. ``kubernetes`` is the release (1.36.3), ``source`` where it came
-    from (go, upstream, packages), ``components`` are the versions of all that is in it, ``programs`` the names in its
-    ``bin/``, ``manifests`` those of its objects."""
+    """A bundle, as far as machines are made from it. ``kubernetes`` is the release (1.36.3), ``arch`` the architecture
+    in Go's words, ``source`` where it came from (go, upstream, packages), ``components`` are the versions of all in it,
+    ``programs`` the names in its ``bin/``, ``plugins`` those in its ``cni/``, ``manifests`` those of its objects."""
 
     name: str
     directory: Path
     kubernetes: str
+    arch: str
     source: str
     components: Mapping[str, str]
     programs: frozenset[str]
@@ -80,7 +87,7 @@ class Release:
 
     @property
     def minor(self) -> str:
-        return ".".join(self.kubernetes.split(".")[:2])
+        return minor_of(self.kubernetes)
 
     @property
     def has_storage(self) -> bool:
@@ -184,53 +191,36 @@ def choose_release(
 
 
 def find_release(bundles: Path, version: str, source: str = "") -> Release | None:
-    """The newest whole bundle of the catalogue, of that minor or release if one is given, from that source if one is
-    given."""
-    found = []
-    for manifest in sorted(bundles.glob(f"*/{MANIFEST}")):
-        release = read_release(manifest.parent)
-        if _fits(release.kubernetes, version) and source in ("", release.source):
-            numbers = tuple(int(part) for part in release.kubernetes.split("."))
-            found.append((numbers, manifest.stat().st_mtime, release))
-    return max(found, key=lambda item: item[:2])[2] if found else None
+    """The newest bundle of the catalogue for this computer, of that minor or release if one is given, from that source
+    if one is given. Raises ``LabError`` for one that cannot be read."""
+    wanted = [
+        bundle
+        for bundle in map(read_bundle, kept_roots(bundles))
+        if _fits(bundle.kubernetes, version) and source in ("", bundle.source) and bundle.arch == machine_arch()
+    ]
+    return _release(max(wanted, key=age_of)) if wanted else None
 
 
 def read_release(directory: Path) -> Release:
     """The bundle in ``directory``, by its manifest alone. Raises ``LabError``."""
-    path = directory / MANIFEST
-    hint = MAKE_ONE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LabError(f"{directory}: must be a Kubernetes bundle; there is no {MANIFEST}", hint) from None
-    except (OSError, ValueError) as error:
-        raise LabError(f"{path}: cannot be read: {error}", hint) from error
-    try:
-        if (data["kind"], data["schema"]) != (KIND, SCHEMA):
-            raise ValueError(f"must be {KIND} of schema {SCHEMA}; got {data['kind']} of {data['schema']}")
-        return _release(directory, data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise LabError(f"{path}: not a bundle's manifest: {what}", hint) from error
+    return _release(read_bundle(directory))
 
 
-def _release(directory: Path, data: Mapping[str, Any]) -> Release:
+def _release(bundle: Bundle) -> Release:
+    def below(place: str, parts: Iterable[BundleFile | BundleManifest]) -> frozenset[str]:
+        return frozenset(part.path.removeprefix(place) for part in parts if part.path.startswith(place))
+
     return Release(
-        name=data["version"],
-        directory=directory,
-        kubernetes=data["kubernetes"],
-        source=data["from"],
-        components=dict(data["components"]),
-        programs=frozenset(
-            item["path"].removeprefix("bin/") for item in data["files"] if item["path"].startswith("bin/")
-        ),
-        plugins=frozenset(
-            item["path"].removeprefix("cni/") for item in data["files"] if item["path"].startswith("cni/")
-        ),
-        images=tuple(
-            Image(item["reference"], item["path"], item["digest"], frozenset(item["on"])) for item in data["images"]
-        ),
-        manifests=frozenset(item["path"].removeprefix("manifests/") for item in data["manifests"]),
+        name=bundle.version,
+        directory=bundle.root,
+        kubernetes=bundle.kubernetes,
+        arch=bundle.arch,
+        source=bundle.source,
+        components=bundle.components,
+        programs=below("bin/", bundle.files),
+        plugins=below("cni/", bundle.files),
+        images=tuple(Image(item.reference, item.path, item.digest, frozenset(item.on)) for item in bundle.images),
+        manifests=below("manifests/", bundle.manifests),
     )
 
 
@@ -239,6 +229,8 @@ def check_release(release: Release, wished: Kubernetes) -> Release:
     problems = []
     if not _fits(release.kubernetes, wished.version):
         problems.append(f"must be Kubernetes {wished.version}, as kubernetes.version says; got {release.kubernetes}")
+    if release.arch != machine_arch():
+        problems.append(f"must be for {machine_arch()}, as this computer is; got {release.arch}")
     problems += [f"lacks bin/{name}" for name in sorted(NEEDED - release.programs)]
     problems += [
         f"lacks cni/{name}" for name in ("bridge", "flannel", "host-local", "loopback") if name not in release.plugins

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rackbox.release import KIND, NEEDED_IMAGES, SCHEMA, Release, read_release
+from rackbox.bundle import KIND, SCHEMA, machine_arch
+from rackbox.release import NEEDED_IMAGES, Release, read_release
 
 PROGRAMS = ("kubeadm", "kubelet", "kubectl", "containerd", "etcd")
 PLUGINS = ("bridge", "flannel", "host-local", "loopback", "portmap")
@@ -22,7 +23,13 @@ def make_bundle(directory: Path, kubernetes: str = "1.36.3", **changes: Any) -> 
         file = directory / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
-        return {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data), **more}
+        return {
+            "path": path,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "size": len(data),
+            "component": "kubernetes",
+            **more,
+        }
 
     everywhere = ["control-plane", "worker"]
     files = [part(f"bin/{name}", mode="0755", install=f"/usr/local/bin/{name}", on=everywhere) for name in PROGRAMS]
@@ -33,13 +40,13 @@ def make_bundle(directory: Path, kubernetes: str = "1.36.3", **changes: Any) -> 
         "version": directory.name,
         "kubernetes": kubernetes,
         "minor": ".".join(kubernetes.split(".")[:2]),
-        "arch": "amd64",
+        "arch": machine_arch(),
         "from": "go",
         "built": "2026-01-02T03:04:05+00:00",
         "components": {"kubernetes": kubernetes},
         "files": files,
         "images": [
-            part(f"images/{name}.tar", reference=reference(name, kubernetes), digest="sha256:00", on=where(name))
+            part(f"images/{name}.tar", reference=reference(name, kubernetes), digest=f"sha256:{0:064}", on=where(name))
             for name in IMAGES
         ],
         "manifests": [part(f"manifests/{name}.yaml", component=name, images=[]) for name in ("flannel", "metallb")],

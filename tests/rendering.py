@@ -25,6 +25,7 @@ RELEASE = Release(
     name="1.36.3-amd64-00000000",
     directory=Path("/srv/bundles/1.36.3-amd64-00000000"),
     kubernetes="1.36.3",
+    arch="amd64",
     source="go",
     components={"kubernetes": "1.36.3", "etcd": "3.6.8", "containerd": "2.3.7"},
     programs=frozenset({"containerd", "etcd", "kubeadm", "kubectl", "kubelet"}),

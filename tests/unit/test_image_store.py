@@ -13,7 +13,16 @@ from rackbox.release import Image, Release
 
 IMAGE = Image("registry.example/pause:3.10", "images/pause.tar", "sha256:11", frozenset({"worker"}))
 RELEASE = Release(
-    "1.36.3-amd64-abc", Path("/b"), "1.36.3", "go", {"containerd": "2.2.0"}, frozenset(), frozenset(), (), frozenset()
+    name="1.36.3-amd64-abc",
+    directory=Path("/b"),
+    kubernetes="1.36.3",
+    arch="amd64",
+    source="go",
+    components={"containerd": "2.2.0"},
+    programs=frozenset(),
+    plugins=frozenset(),
+    images=(),
+    manifests=frozenset(),
 )
 
 

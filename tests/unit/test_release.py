@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,24 @@ def test_auto_takes_the_newest_bundle(tmp_path: Path) -> None:
     assert "source: auto" in choice.words
 
 
+def test_the_newest_is_the_one_that_was_made_last(tmp_path: Path) -> None:
+    """Whatever its files say: those out of an archive are of 1970."""
+    make_bundle(tmp_path / "new", built="2026-01-03T00:00:00+00:00")
+    os.utime(tmp_path / "new/manifest.json", (0, 0))
+    make_bundle(tmp_path / "old")
+    choice = chosen(tmp_path)
+    assert choice.release is not None
+    assert choice.release.name == "new"
+
+
+def test_what_is_on_its_way_out_or_of_another_computer_is_not_taken(tmp_path: Path) -> None:
+    make_bundle(tmp_path / ".build-old-one")
+    far = make_bundle(tmp_path / "far", arch="s390x")
+    assert chosen(tmp_path).source == "none"
+    with pytest.raises(LabError, match=r"must be for \w+, as this computer is; got s390x"):
+        chosen(tmp_path, bundle=str(far))
+
+
 @pytest.mark.parametrize(
     ("version", "found"), [("1.35", "1.35.4"), ("1.35.4", "1.35.4"), ("1.3", None), ("1.34", None)]
 )
@@ -63,7 +82,7 @@ def test_a_bundle_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="source: bundle: no bundle in") as caught:
         chosen(tmp_path, source="bundle")
     assert caught.value.exit_code == EXIT_COULD_NOT_RUN
-    with pytest.raises(LabError, match=r"must be a Kubernetes bundle; there is no manifest\.json"):
+    with pytest.raises(LabError, match="is no Kubernetes bundle"):
         chosen(tmp_path, bundle=str(tmp_path))
 
 
@@ -124,8 +143,8 @@ def tag(name: str, version: str) -> object:
         (tag("kube-proxy", "v1.37.0"), "kube-proxy must be from 1.33 to 1.36 beside an API server of 1.36; got 1.37"),
         (tag("kube-scheduler", "v1.34.0"), "kube-scheduler must be from 1.35 to 1.36"),
         (lambda manifest: manifest["components"].update(kubelet="1.37.1"), "kubelet must be from 1.33 to 1.36"),
-        (lambda manifest: manifest.update(schema=2), "must be rackbox-kubernetes-bundle of schema 1"),
-        (lambda manifest: manifest.pop("images"), "lacks 'images'"),
+        (lambda manifest: manifest.update(schema=2), "schema: must be 1; got 2"),
+        (lambda manifest: manifest.pop("images"), "images: must be a list; got None"),
     ],
 )
 def test_what_is_no_bundle_is_refused(change: object, words: str, tmp_path: Path) -> None:
@@ -192,7 +211,9 @@ def test_the_choice_says_what_comes_of_claims(tmp_path: Path) -> None:
 def add_images(bundle: Path, *names: str) -> None:
     document = json.loads((bundle / "manifest.json").read_text())
     template = document["images"][0]
-    document["images"] += [{**template, "reference": f"registry.example/{name}:v1", "on": ["worker"]} for name in names]
+    for name in names:
+        reference, path = f"registry.example/{name}:v1", f"images/{name}.tar"
+        document["images"].append({**template, "reference": reference, "path": path, "on": ["worker"]})
     (bundle / "manifest.json").write_text(json.dumps(document))
 
 
