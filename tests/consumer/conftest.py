@@ -28,6 +28,11 @@ class Inside(Protocol):
     def __call__(self, machine: str, script: str, *, bring: Path | None = None, timeout: float = 50) -> Done: ...
 
 
+def check(done: Done) -> str:
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
 RENDERED = (
     "small",
     "default",

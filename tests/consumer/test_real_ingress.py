@@ -17,8 +17,7 @@ from rackbox.oci import take_file
 from rackbox.paths import find_home
 from rackbox.pki import make_signing_key
 from rackbox.templating import Templates
-from tests.consumer.conftest import Inside
-from tests.consumer.test_consumers import check
+from tests.consumer.conftest import Inside, check
 from tests.rendering import shipped
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
