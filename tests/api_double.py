@@ -2,72 +2,40 @@
 
 ``forget``: the next object is acknowledged and not kept. ``repeat``: the next request is taken twice. ``lose_event``
 and ``repeat_event``: of the next object, no event, or two. ``forget_past``: the next watch is told that its revision is
-too old. ``cut_streams`` ends all watches. Credentials are as of the double of etcd.
+too old. ``cut_streams`` ends all watches.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import ssl
-import threading
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.etcd_double import make_credentials
+from tests.tls_double import TlsDouble, port_of
 
 SPACES = "/api/v1/namespaces"
 
 
-class ApiDouble:
-    """Use as a context manager; ``port`` is where it listens, ``directory`` holds ca.pem, client.pem, client.key."""
-
+class ApiDouble(TlsDouble):
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        make_credentials(directory)
+        super().__init__(directory)
         self.forget = self.repeat = self.lose_event = self.repeat_event = self.forget_past = False
         self.maps: dict[str, dict[str, Any]] = {}
         self.watched_from: list[int] = []
-        self.port = 0
         self._revision = 1000
         self._past: list[dict[str, Any]] = []
         self.watchers: list[asyncio.StreamWriter] = []
-        self.loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(5)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(5)
-        self.loop.close()
 
     def cut_streams(self) -> None:
-        def cut() -> None:
-            for writer in self.watchers:
-                writer.transport.abort()
-            self.watchers.clear()
+        watchers, self.watchers = self.watchers, []
+        self.abort_all(watchers)
 
-        self.loop.call_soon_threadsafe(cut)
-
-    def _run(self) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.directory / "server.pem", self.directory / "server.key")
-        context.load_verify_locations(self.directory / "ca.pem")
-        context.verify_mode = ssl.CERT_REQUIRED
-        server = self.loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context))
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        self.loop.run_forever()
-        server.close()
-        for task in asyncio.all_tasks(self.loop):
-            task.cancel()
-        self.loop.run_until_complete(asyncio.sleep(0))
+    async def listen(self) -> list[asyncio.Server]:
+        server = await self.listen_tls(self._serve)
+        self.port = port_of(server)
+        return [server]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -12,30 +12,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import datetime
 import json
 import os
 import ssl
-import threading
 import time
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
-NAME = "etcd.kube.demo"
+from tests.tls_double import TlsDouble, port_of
 
 
-class EtcdDouble:
-    """Use as a context manager; ``port`` is where it listens, ``directory`` holds ca.pem, client.pem, client.key."""
-
+class EtcdDouble(TlsDouble):
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        make_credentials(directory)
+        super().__init__(directory)
         self.refuse_until = 0.0
         self.stall_until = 0.0
         self.forget = False
@@ -49,7 +38,6 @@ class EtcdDouble:
         self._writers: set[asyncio.StreamWriter] = set()
         self.chunked = False
         self.status = 200
-        self.port = 0
         self._inner_port = 0
         self.requests: list[tuple[float, str]] = []
         self.protocols: set[str | None] = set()
@@ -58,38 +46,14 @@ class EtcdDouble:
         self._events: list[dict[str, Any]] = []
         self._watches: list[tuple[asyncio.StreamWriter, str, str]] = []
         self._held_back: list[dict[str, Any]] = []
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> EtcdDouble:
-        self._thread.start()
-        assert self._ready.wait(5)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
-
-    def _run(self) -> None:
+    async def listen(self) -> list[asyncio.Server]:
         with contextlib.suppress(OSError):  # on a busy computer it must answer in time all the same
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.directory / "server.pem", self.directory / "server.key")
-        context.load_verify_locations(self.directory / "ca.pem")
-        context.verify_mode = ssl.CERT_REQUIRED
-        inner = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context))
-        outer = self._loop.run_until_complete(asyncio.start_server(self._relay, "127.0.0.1", 0))
-        self._inner_port = inner.sockets[0].getsockname()[1]
-        self.port = outer.sockets[0].getsockname()[1]
-        self._ready.set()
-        self._loop.run_forever()
-        inner.close()
-        outer.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        inner = await self.listen_tls(self._serve)
+        outer = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self._inner_port, self.port = port_of(inner), port_of(outer)
+        return [inner, outer]
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """The outer door, where connections are dropped or left hanging before any TLS is spoken."""
@@ -182,20 +146,11 @@ class EtcdDouble:
 
     def cut_connections(self) -> None:
         """Every connection, whatever it does."""
-
-        def cut() -> None:
-            for writer in list(self._writers):
-                writer.transport.abort()
-
-        self._loop.call_soon_threadsafe(cut)
+        self.abort_all(self._writers)
 
     def cut_streams(self) -> None:
-        def cut() -> None:
-            for writer, _, _ in self._watches:
-                writer.transport.abort()
-            self._watches.clear()
-
-        self._loop.call_soon_threadsafe(cut)
+        watches, self._watches = self._watches, []
+        self.abort_all(writer for writer, _, _ in watches)
 
     @property
     def revision(self) -> int:
@@ -252,46 +207,3 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         pass
     finally:
         writer.close()
-
-
-def make_credentials(directory: Path, server_name: str = NAME) -> None:
-    """A CA, a server's and a client's certificate, good for an hour."""
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    authority = _sign("test CA", ca_key, None, ca_key, [], is_ca=True)
-    (directory / "ca.pem").write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    for name, alternatives in (("server", [server_name]), ("client", [])):
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _sign(name, key, authority, ca_key, alternatives, is_ca=False)
-        (directory / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        (directory / f"{name}.key").write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-
-
-def _sign(
-    name: str,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: x509.Certificate | None,
-    issuer_key: ec.EllipticCurvePrivateKey,
-    alternatives: list[str],
-    is_ca: bool,
-) -> x509.Certificate:
-    now = datetime.datetime.now(datetime.UTC)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-    )
-    if alternatives:
-        names: list[x509.GeneralName] = [x509.DNSName(text) for text in alternatives]
-        names.append(x509.IPAddress(ip_address("127.0.0.1")))
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(issuer_key, hashes.SHA256())

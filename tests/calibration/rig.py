@@ -16,7 +16,7 @@ from rackbox.probes import ProbeSettings
 from rackbox.probes.endpoints import EtcdEndpoint
 from rackbox.probes.process import ModuleProcess
 from rackbox.recorder import HistoryTail
-from tests.etcd_double import NAME
+from tests.tls_double import NAME
 
 INTERVAL = 0.02
 TIMEOUT = 0.9

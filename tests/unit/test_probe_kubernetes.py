@@ -18,8 +18,8 @@ from rackbox.probes.process import ProbeProcess
 from rackbox.probes.service_http import GIVE_UP_SECONDS, plan_deployment
 from rackbox.recorder import load_history
 from tests.api_double import ApiDouble
-from tests.etcd_double import NAME
 from tests.fakes import FakeLab, cluster_topology
+from tests.tls_double import NAME
 from tests.unit.test_probes import wait_until
 
 

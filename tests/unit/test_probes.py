@@ -23,8 +23,9 @@ from rackbox.probes.endpoints import AddressEndpoint, DnsEndpoint, Endpoint, Etc
 from rackbox.probes.etcd import prefix_end
 from rackbox.probes.process import ProbeProcess, plan_settings
 from rackbox.recorder import load_history
-from tests.etcd_double import NAME, EtcdDouble, make_credentials
+from tests.etcd_double import EtcdDouble
 from tests.fakes import FakeLab
+from tests.tls_double import NAME, make_credentials
 
 INTERVAL = 0.02
 
