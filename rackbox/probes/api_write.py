@@ -11,12 +11,10 @@ import json
 from collections.abc import Mapping
 
 from rackbox.history import JsonValue
-from rackbox.probes.base import Probe, ProbeFailed, ProbeSettings
+from rackbox.probes.base import Probe, ProbeFailed, ProbeSettings, audit_figures
 from rackbox.probes.endpoints import ApiEndpoint
 from rackbox.probes.https import make_context, request
 from rackbox.probes.kubernetes_api import call, config_map, config_maps, name_run, open_run, remove_run
-
-_NAMED = 20
 
 
 class ApiWrite(Probe[ApiEndpoint]):
@@ -54,9 +52,4 @@ class ApiWrite(Probe[ApiEndpoint]):
         lost = [name for name, text in self._acknowledged.items() if found.get(name) != text]
         if not lost and not self._twice:  # otherwise they stay, for whoever wants to look
             await remove_run(self.endpoint, self._context, self._run)
-        return {
-            "acknowledged": len(self._acknowledged),
-            "stored": len(found),
-            "lost": lost[:_NAMED],
-            "twice": self._twice[:_NAMED],
-        }
+        return audit_figures(len(self._acknowledged), lost, self._twice, stored=len(found))

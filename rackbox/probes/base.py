@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -73,6 +75,24 @@ class Answer:
     at: float
 
 
+NAMED = 20
+"""How many keys an audit names."""
+
+
+def audit_figures(
+    acknowledged: int, lost: Sequence[str], twice: Sequence[str] = (), **more: JsonValue
+) -> dict[str, JsonValue]:
+    """What an audit has found, as ``rackbox.readback`` reads it: the first keys by name, and how many there are."""
+    return {
+        "acknowledged": acknowledged,
+        **more,
+        "lost": [*lost[:NAMED]],
+        "twice": [*twice[:NAMED]],
+        "lost_count": len(lost),
+        "twice_count": len(twice),
+    }
+
+
 class Probe(ABC, Generic[E]):
     """One way of asking the lab for service, as a client would.
 
@@ -110,8 +130,34 @@ class Probe(ABC, Generic[E]):
         return ""
 
     async def audit(self) -> Mapping[str, JsonValue]:
-        """For probes that ``audits``: ``acknowledged`` (a count), ``lost`` and ``twice`` (lists of keys)."""
+        """For probes that ``audits``: ``audit_figures``, with more of the probe's own."""
         raise NotImplementedError
 
     async def stop(self) -> None:
         """End what ``start`` began, after the audit."""
+
+
+class LastingProbe(Probe[E]):
+    """A probe with something that goes on beside its attempts: a connection, a stream, a service being made."""
+
+    def __init__(self, settings: ProbeSettings, endpoint: E) -> None:
+        super().__init__(settings, endpoint)
+        self._beside: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    async def last(self) -> None:
+        """Goes on from ``start`` to ``stop``, unless it is done before."""
+
+    async def start(self) -> None:
+        self._beside = asyncio.get_running_loop().create_task(self.last())
+
+    async def stop(self) -> None:
+        if self._beside is not None:
+            self._beside.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._beside
+
+    def raise_its_end(self) -> None:
+        """The bug, if there is one, that has ended what should never end of itself."""
+        if self._beside is not None and self._beside.done():
+            self._beside.result()

@@ -7,13 +7,12 @@ What a probe that was killed has left is taken over by the next one: the names a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from rackbox.probes.base import Probe, ProbeFailed, ProbeSettings
+from rackbox.probes.base import LastingProbe, ProbeFailed, ProbeSettings
 from rackbox.probes.endpoints import ClusterServiceEndpoint
 from rackbox.probes.https import make_context
 from rackbox.probes.kubernetes_api import apply, call, patiently
@@ -23,7 +22,7 @@ REMOVE_SECONDS = 10.0
 CALL_SECONDS = 3.0
 
 
-class ClusterService(Probe[ClusterServiceEndpoint]):
+class ClusterService(LastingProbe[ClusterServiceEndpoint]):
     """A subclass says what there must be (``plan_objects``, by the path of their kind) and how the service at
     ``address`` is asked (``ask``). ``service`` is the path of the service itself."""
 
@@ -34,7 +33,6 @@ class ClusterService(Probe[ClusterServiceEndpoint]):
         self.context = make_context(endpoint)
         self.address = ""
         self._made: list[str] = []
-        self._task: asyncio.Task[None] | None = None
         self._trouble = "the service is being made"
 
     @abstractmethod
@@ -45,9 +43,6 @@ class ClusterService(Probe[ClusterServiceEndpoint]):
     async def ask(self) -> str:
         """One request to ``address``."""
 
-    async def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._prepare())
-
     async def attempt(self, seq: int) -> str:
         if not self.address:
             await asyncio.sleep(self.settings.timeout / 2)
@@ -55,10 +50,7 @@ class ClusterService(Probe[ClusterServiceEndpoint]):
         return await self.ask()
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await super().stop()
         deadline = time.monotonic() + REMOVE_SECONDS
         for path in reversed(self._made):
             while time.monotonic() < deadline:
@@ -70,7 +62,7 @@ class ClusterService(Probe[ClusterServiceEndpoint]):
                     self.note("probe-note", message=f"{path} not removed: {error}"[:160])
                     await asyncio.sleep(0.5)
 
-    async def _prepare(self) -> None:
+    async def last(self) -> None:
         try:
             objects = await patiently(PREPARE_SECONDS, "what the service is made of", self.plan_objects)
             for path, thing in objects:

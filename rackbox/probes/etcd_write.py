@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rackbox.history import JsonValue
-from rackbox.probes.base import Probe, ProbeSettings
+from rackbox.probes.base import Probe, ProbeSettings, audit_figures
 from rackbox.probes.endpoints import EtcdEndpoint
 from rackbox.probes.etcd import PREFIX, call, decode, encode, member_of, prefix_end
 from rackbox.probes.https import make_context
-
-_NAMED_KEYS = 20
 
 
 class EtcdWrite(Probe[EtcdEndpoint]):
@@ -48,9 +46,4 @@ class EtcdWrite(Probe[EtcdEndpoint]):
         twice = [key for key, entry in found.items() if int(entry.get("version", 0)) != 1]
         if not lost and not twice:  # otherwise they stay, for whoever wants to look
             await call(self.endpoint, self._context, "deleterange", keys)
-        return {
-            "acknowledged": len(self._acknowledged),
-            "stored": len(found),
-            "lost": lost[:_NAMED_KEYS],
-            "twice": twice[:_NAMED_KEYS],
-        }
+        return audit_figures(len(self._acknowledged), lost, twice, stored=len(found))

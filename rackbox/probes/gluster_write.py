@@ -16,17 +16,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rackbox.history import JsonValue
-from rackbox.probes.base import Probe, ProbeFailed, ProbeSettings
+from rackbox.probes.base import LastingProbe, ProbeFailed, ProbeSettings, audit_figures
 from rackbox.probes.endpoints import GuestEndpoint
 
 AGENT = Path(__file__).with_name("gluster_agent.py")
 RETRY_SECONDS = 0.5
-_NAMED = 20
 _PINGS = 5
 _CHECKS_AT_ONCE = 32
 
 
-class GlusterWrite(Probe[GuestEndpoint]):
+class GlusterWrite(LastingProbe[GuestEndpoint]):
     name = "gluster-write"
     summary = "a write and fsync to the shared volume from a worker, read back at the end"
     aims_at = GuestEndpoint
@@ -44,21 +43,10 @@ class GlusterWrite(Probe[GuestEndpoint]):
         self._damage = ""
         self._process: asyncio.subprocess.Process | None = None
         self._ready = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._aside: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._keep_link())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
     async def attempt(self, seq: int) -> str:
-        if self._task is not None and self._task.done():
-            self._task.result()  # a bug: it never ends of itself
+        self.raise_its_end()
         await self._ready.wait()
         milliseconds = await self._ask("write", f"{seq:08d}")
         self._acknowledged.append(f"{seq:08d}")
@@ -76,13 +64,7 @@ class GlusterWrite(Probe[GuestEndpoint]):
         lost = [number for number in self._acknowledged if number not in self._sound]
         if not lost:
             await self._ask("clear", "-")
-        return {
-            "of": "files",
-            "acknowledged": len(self._acknowledged),
-            "lost": lost[:_NAMED],
-            "twice": [],
-            "detail": self._damage,
-        }
+        return audit_figures(len(self._acknowledged), lost, of="files", detail=self._damage)
 
     async def _check_all(self, numbers: Iterator[str]) -> None:
         for number in numbers:
@@ -106,7 +88,7 @@ class GlusterWrite(Probe[GuestEndpoint]):
         finally:
             self._waiting.pop(name, None)
 
-    async def _keep_link(self) -> None:
+    async def last(self) -> None:
         """One connection after another, for as long as the probe lives."""
         while True:
             process = await asyncio.create_subprocess_exec(

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar
 
 from rackbox.history import JsonValue
-from rackbox.probes.base import Probe, ProbeFailed, ProbeSettings
+from rackbox.probes.base import NAMED, LastingProbe, ProbeFailed, ProbeSettings, audit_figures
 from rackbox.probes.endpoints import ApiEndpoint, EtcdEndpoint
 from rackbox.probes.https import Connection, make_context
 
@@ -26,10 +26,9 @@ T = TypeVar("T", bound=EtcdEndpoint | ApiEndpoint)
 KEEPALIVE = (1, 1, 3)
 """Seconds idle, seconds between probes, probes: the least that tcp(7) can say. Go's default is 15 s, 15 s, 9."""
 RETRY_SECONDS = 0.05
-_NAMED = 20
 
 
-class Watch(Probe[T]):
+class Watch(LastingProbe[T]):
     """A subclass says how a tick is made (``put_tick``), a stream opened (``open_stream``), a line of it read
     (``take_line``; ``open_stream`` calls ``stream_is_open``, this one ``take_event``) and the ticks removed
     (``clear_ticks``)."""
@@ -50,7 +49,6 @@ class Watch(Probe[T]):
         self._newest = 0
         self._open = False
         self._cuts = 0
-        self._task: asyncio.Task[None] | None = None
         self._begun = asyncio.Event()
 
     # --- what a subclass says
@@ -80,18 +78,8 @@ class Watch(Probe[T]):
 
     # --- ticks
 
-    async def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._follow())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
     async def attempt(self, seq: int) -> str:
-        if self._task is not None and self._task.done():
-            self._task.result()  # a bug: it never ends of itself
+        self.raise_its_end()
         await self._begun.wait()  # what is put before the first stream is open could not be seen on it
         key = self.key(seq)
         arrived = self._waiting[key] = asyncio.get_running_loop().create_future()
@@ -134,7 +122,7 @@ class Watch(Probe[T]):
         if (arrived := self._waiting.get(key)) is not None and not arrived.done():
             arrived.set_result(None)
 
-    async def _follow(self) -> None:
+    async def last(self) -> None:
         prepared = False
         while True:
             try:
@@ -203,15 +191,14 @@ class Watch(Probe[T]):
                 raise ProbeFailed(f"the stream is cut and {len(lost)} events are missing")
             await asyncio.sleep(1.0)  # what has been acknowledged is on its way by now, or never will be
             lost = [key for key in self._acknowledged if key not in self._seen]
-        found: dict[str, JsonValue] = {
+        more: dict[str, JsonValue] = {
             "of": "events",
-            "acknowledged": len(self._acknowledged),
             "arrived": len(self._seen),
-            "lost": lost[:_NAMED],
-            "twice": self._twice[:_NAMED],
-            "disorder": self._disorder[:_NAMED],
+            "disorder": [*self._disorder[:NAMED]],
+            "disorder_count": len(self._disorder),
             "cuts": self._cuts,
         }
+        found = audit_figures(len(self._acknowledged), lost, self._twice, **more)
         await self.stop()
         if not (lost or self._twice or self._disorder):
             await self.clear_ticks()
