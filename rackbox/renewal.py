@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from rackbox.history import Attempt, History, Record
 from rackbox.outage import find_starvation, measure_outage
+from rackbox.readback import add_audits, read_audit
 from rackbox.topology import Node, Role, Topology
 
 ORDER: tuple[Role, ...] = ("lb", "master", "gluster", "worker")
@@ -138,9 +139,9 @@ def measure_renewal(history: History, probes: Sequence[str]) -> RenewalFigures:
         ]
         problems.append(f"writes not read back: {reasons[0]}")
         return RenewalFigures(tuple(figures), None, None, None, tuple(problems), failed, tuple(starved))
-    lost, twice = (sum(len(audit.texts(word)) for audit in sound) for word in ("lost", "twice"))
-    acknowledged = sum(int(audit.number("acknowledged")) for audit in sound)
-    return RenewalFigures(tuple(figures), acknowledged, lost, twice, tuple(problems), failed, tuple(starved))
+    writes = add_audits([read_audit(audit) for audit in sound])
+    counts = (writes.acknowledged, writes.lost_count, writes.twice_count)
+    return RenewalFigures(tuple(figures), *counts, tuple(problems), failed, tuple(starved))
 
 
 def _audited(history: History) -> list[Record]:

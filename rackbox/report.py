@@ -22,6 +22,7 @@ from rackbox.errors import EXIT_FAILED, EXIT_OK, EXIT_UNKNOWN
 from rackbox.history import JsonValue
 from rackbox.measures import Figure, Summary
 from rackbox.outage import SLOW_SECONDS, Outage
+from rackbox.readback import WriteAudit, add_audits
 from rackbox.verdict import RunVerdict, ScenarioVerdict, Verdict, combine
 
 REPORT_SCHEMA = 1
@@ -88,7 +89,6 @@ def _scenario_json(scenario: ScenarioVerdict) -> dict[str, JsonValue]:
 def run_json(run: RunVerdict) -> dict[str, JsonValue]:
     """One run: its verdict with reasons and notes, whom it hit, who held the floating IP before and after, how long the
     lab took to be healthy after healing, the outage that is judged, and what each probe felt."""
-    writes = run.writes
     return {
         "run": run.run,
         "scenario": run.scenario,
@@ -103,7 +103,7 @@ def run_json(run: RunVerdict) -> dict[str, JsonValue]:
         "machines": run.machines,
         "holder": {"before": run.holder_before, "after": run.holder_after},
         "healthy_again_ms": _ms(run.healthy_again),
-        "writes": {"acknowledged": writes.acknowledged, "lost": writes.lost, "twice": writes.twice} if writes else None,
+        "writes": _writes_json(run.writes) if run.writes else None,
         "probes": {
             measure.probe: {"interval_ms": _ms(measure.interval), **_outage_json(measure.outage)}
             for measure in run.measures
@@ -114,6 +114,17 @@ def run_json(run: RunVerdict) -> dict[str, JsonValue]:
         "begun": round(run.begun, 3),
         "seconds": round(run.seconds, 3),
         "box": run.box,
+    }
+
+
+def _writes_json(writes: WriteAudit) -> dict[str, JsonValue]:
+    return {
+        "acknowledged": writes.acknowledged,
+        "lost": writes.lost,
+        "twice": writes.twice,
+        "lost_count": writes.lost_count,
+        "twice_count": writes.twice_count,
+        "disorder_count": writes.disorder_count,
     }
 
 
@@ -174,9 +185,9 @@ def render_report(report: FailoverReport) -> RenderableType:
         )
     lines = _run_lines(report)
     if writes := [run.writes for scenario in report.scenarios for run in scenario.runs if run.writes]:
-        acknowledged = sum(audit.acknowledged for audit in writes)
-        lost, twice = sum(len(audit.lost) for audit in writes), sum(len(audit.twice) for audit in writes)
-        lines.append(Text(f"writes: {acknowledged} acknowledged and read back afterwards, {lost} lost, {twice} twice"))
+        total = add_audits(writes)
+        found = f"{total.lost_count} lost, {total.twice_count} twice"
+        lines.append(Text(f"writes: {total.acknowledged} acknowledged and read back afterwards, {found}"))
     end = Text.assemble(("verdict: ", "bold"), (report.verdict, f"bold {_COLOURS[report.verdict]}"))
     legend = (
         f"▁ good  ▄ slower than {SLOW_SECONDS * 1000:.0f} ms  █ failed; each line starts 0.5 s before the fault\n"

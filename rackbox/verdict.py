@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rackbox.doubts import check_bite, check_end, check_file, check_holders, check_probe, read_interval
-from rackbox.history import PROBE_SOURCE, History, HistoryError, Record
+from rackbox.history import History, HistoryError, Record
 from rackbox.holding import read_holding
 from rackbox.measures import Figure, Summary, measure_run, summarise
 from rackbox.outage import (
@@ -24,6 +24,7 @@ from rackbox.outage import (
     percentile,
 )
 from rackbox.promises import LimitChecks, check_audits, check_limits, check_watchers, note_figures, read_limits
+from rackbox.readback import WriteAudit, read_audits
 
 Verdict = Literal["held", "over budget", "unknown"]
 
@@ -38,15 +39,6 @@ class ProbeMeasure:
     probe: str
     interval: float
     outage: Outage
-
-
-@dataclass(frozen=True, slots=True)
-class WriteAudit:
-    """Acknowledged writes read back after the run."""
-
-    acknowledged: int
-    lost: tuple[str, ...]
-    twice: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +198,8 @@ def _judge(history: History, run: str) -> RunVerdict:
     target = history.last("target")
     limits = read_limits(header)
     found = _find(history, header, judged, limits)
-    writes, write_faults = _audit_writes(history, header)
-    lost = [text for text in write_faults if text.startswith("acknowledged")]
-    doubts = [*found.doubts, *(text for text in write_faults if text not in lost)]
-    broken = [*lost, *found.checks.broken]
+    audits = read_audits(history)
+    doubts, broken = [*found.doubts, *audits.doubts], [*audits.broken, *found.checks.broken]
     verdict, reasons = _decide(found.outage(judged), budget, doubts, broken, found.split, found.checks)
     return RunVerdict(
         run=run,
@@ -220,7 +210,7 @@ def _judge(history: History, run: str) -> RunVerdict:
         budget=budget,
         judged=judged,
         measures=found.measures,
-        writes=writes,
+        writes=audits.total,
         target=target.text("target") if target else header.text("target"),
         machines=target.texts("machines") if target else (),
         holder_before=_holders(history, "before"),
@@ -303,26 +293,6 @@ def _note(history: History, header: Record, measures: Sequence[ProbeMeasure], ju
         if starved := find_starvation(attempts, heal.t, max(end, heal.t), read_interval(history, judged)):
             notes.append(f"while the lab was healed, {judged} {starved}")
     return notes
-
-
-def _audit_writes(history: History, header: Record) -> tuple[WriteAudit | None, list[str]]:
-    """Every probe that promises an audit must have made it."""
-    found: WriteAudit | None = None
-    texts: list[str] = []
-    for start in history.events("probe-start"):
-        if not start.fields.get("audits"):
-            continue
-        record = history.last("probe-audit", start.source)
-        probe = start.source.removeprefix(PROBE_SOURCE)
-        if record is None or record.fields.get("error"):
-            texts.append(f"{probe}: writes were not read back: {record.text('error') if record else 'the probe ended'}")
-            continue
-        found = WriteAudit(int(record.number("acknowledged")), record.texts("lost"), record.texts("twice"))
-        if found.lost:
-            texts.append(f"acknowledged writes lost: {len(found.lost)} of {found.acknowledged}")
-        if found.twice:
-            texts.append(f"acknowledged writes made twice: {len(found.twice)} of {found.acknowledged}")
-    return found, texts
 
 
 def _holders(history: History, phase: str) -> str:

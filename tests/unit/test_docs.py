@@ -29,10 +29,11 @@ from rackbox.paths import PROJECT
 from rackbox.plan import plan_json
 from rackbox.probes import PROBES
 from rackbox.program import RackboxProgram
+from rackbox.readback import WriteAudit
 from rackbox.report import FailoverReport, report_json, run_json
 from rackbox.scenarios import SCENARIOS
 from rackbox.task import before_double_dash
-from rackbox.verdict import ProbeMeasure, RunVerdict, WriteAudit, judge_all
+from rackbox.verdict import ProbeMeasure, RunVerdict, judge_all
 
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md"), *PROJECT.glob("p*/**/README.md")])
 REFERENCE = PROJECT / "docs" / "reference.md"
@@ -213,7 +214,7 @@ def test_every_json_field_is_in_the_reference() -> None:
     text = REFERENCE.read_text(encoding="utf-8").split("## JSON")[1].split("\n## ")[0]
     topology = load_topology(PROJECT / "config" / "default.yaml")
     outage = Outage((Window(1.0, 2.0, 1.9, 3, 0.1),), 9, 3, 0, 1.0, 0.1)
-    writes = WriteAudit(9, (), ())
+    writes = WriteAudit(9)
     run = RunVerdict("r", "s", "held", (), measures=(ProbeMeasure("etcd-read", 0.02, outage),), writes=writes)
     documents: list[Any] = [
         plan_json(topology, [("a", True, "b")]),

@@ -48,7 +48,7 @@ def test_a_kill_that_is_mended_in_time_is_held(lab: FakeLab) -> None:
     assert run.machines == ("lb1",)
     assert (run.holder_before, run.holder_after) == ("lb1", "lb1")
     assert run.writes is not None
-    assert run.writes.acknowledged == 50
+    assert run.writes.acknowledged == 100, "of two probes that write"
     assert lab.all_well
 
 

@@ -29,6 +29,7 @@ PURE_CORE = (
     "picture",
     "plan",
     "promises",
+    "readback",
     "render",
     "report",
     "report_html",

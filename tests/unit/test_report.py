@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from rackbox.measures import FIGURES
+from rackbox.readback import WriteAudit
 from rackbox.repertoire import list_scenarios, render_scenarios
 from rackbox.report import FailoverReport, render_report, report_json
-from rackbox.verdict import RunVerdict, WriteAudit, judge_all, judge_run
+from rackbox.verdict import RunVerdict, judge_all, judge_run
 from tests.fakes import default_topology
 from tests.stories import full_story
 from tests.unit.test_verdict import changing, judged, story
@@ -46,7 +47,7 @@ def test_reasons_and_notes_are_shown() -> None:
 
 
 def test_writes_that_were_read_back_are_told() -> None:
-    runs = [replace(judged(story()), writes=WriteAudit(10, lost, ())) for lost in ((), ("k",))]
+    runs = [replace(judged(story()), writes=WriteAudit(10, lost_count=lost)) for lost in (0, 1)]
     assert "writes: 20 acknowledged and read back afterwards, 1 lost, 0 twice" in printed(report_of(*runs))
     assert "writes:" not in printed(report_of(judged(story())))
 

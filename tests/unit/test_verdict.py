@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from rackbox.history import Attempt, History, JsonValue, Record, attempt_record
+from rackbox.readback import WriteAudit
 from rackbox.verdict import RunVerdict, Verdict, combine, judge_all, judge_run
 
 INJECTED = 100.0
@@ -201,6 +202,16 @@ def test_lost_writes_are_over_budget_whatever_else() -> None:
     run = judged(adding(audit)(changing("probe-start", audits=True)(story())))
     assert run.verdict == "over budget"
     assert run.reasons == ("acknowledged writes lost: 1 of 10", "acknowledged writes made twice: 2 of 10")
+
+
+def test_every_probe_s_audit_counts_and_all_that_is_lost() -> None:
+    """A probe names the first few; and what another one has to say is not forgotten for that."""
+    first = record(106.0, "probe-audit", "probe:p", acknowledged=100, lost=["/a"], twice=[], lost_count=50)
+    second = record(106.1, "probe-audit", "probe:q", acknowledged=10, lost=[], twice=[], disorder=["late"])
+    begun = record(97.9, "probe-start", "probe:q", audits=True)
+    run = judged(adding(begun, first, second)(changing("probe-start", audits=True)(story())))
+    assert run.reasons == ("acknowledged writes lost: 50 of 100", "acknowledged writes seen out of order: 1 of 10")
+    assert run.writes == WriteAudit(110, ("/a",), (), 50, 0, 1)
 
 
 def test_starving_while_healing_is_only_noted() -> None:
