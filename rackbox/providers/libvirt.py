@@ -37,7 +37,7 @@ from rackbox.providers.libvirt_disks import (
     virtual_mib,
 )
 from rackbox.providers.libvirt_settings import machine_settings
-from rackbox.providers.placed import PlacedProvider, cut_links_script, place_of
+from rackbox.providers.placed import KILL_SCRIPT, PlacedProvider, cut_links_script, place_of
 from rackbox.run import Result, describe, run
 from rackbox.seed import write_seed
 from rackbox.templating import VagrantSetting
@@ -246,14 +246,7 @@ def _cut(node: Node) -> str:
     of it happened at once: a packet that was on its way is gone, too."""
     return f"""{cut_links_script(node)}
 pid=$(cat /run/libvirt/qemu/{node.name}.pid 2>/dev/null || true)
-if [[ $pid =~ ^[1-9][0-9]*$ ]] && kill -KILL "$pid" 2>/dev/null; then
-    for left in {{1000..0}}; do
-        read -r _ _ state _ 2>/dev/null </proc/$pid/stat || break
-        [ "$state" != Z ] || break
-        [ $left -gt 0 ] || exit 1
-        sleep 0.005
-    done
-fi"""
+{KILL_SCRIPT}"""
 
 
 def _qemu_pid(paths: LabPaths, node: Node) -> int:

@@ -15,6 +15,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 
 from rackbox.box import Box, sha256_of
 from rackbox.cgroups import LEGACY_INIT, LEGACY_SWITCH, NodeView, host_view, node_view
@@ -24,7 +25,7 @@ from rackbox.limits import raise_limits, restore_limits
 from rackbox.paths import LabPaths
 from rackbox.place import NETNS_DIR, Mount, enter_argv, remove_place
 from rackbox.providers import Capability
-from rackbox.providers.placed import RUNTIME, PlacedProvider, cut_links_script, place_of, port_name
+from rackbox.providers.placed import KILL_SCRIPT, RUNTIME, PlacedProvider, cut_links_script, place_of, port_name
 from rackbox.release import RELEASE_DIRECTORY
 from rackbox.run import run
 from rackbox.templating import VagrantSetting
@@ -278,15 +279,8 @@ def _cut(topology: Topology, node: Node) -> str:
 lab=/sys/fs/cgroup/{_cgroup(topology)}
 machine=$lab/{_payload(node)}
 if ! {{ echo 1 >$machine/cgroup.kill; }} 2>/dev/null && [[ -d $machine || ! -e $lab/cgroup.kill ]]; then
-    init=$(lxc-info --name {node.name} --pid --no-humanize || true)
-    if [[ $init =~ ^[1-9][0-9]*$ ]] && kill -KILL "$init" 2>/dev/null; then
-        for left in {{1000..0}}; do
-            read -r _ _ state _ 2>/dev/null </proc/$init/stat || break
-            [ "$state" != Z ] || break
-            [ $left -gt 0 ] || exit 1
-            sleep 0.005
-        done
-    fi
+    pid=$(lxc-info --name {node.name} --pid --no-humanize || true)
+{indent(KILL_SCRIPT, "    ")}
 fi"""
 
 

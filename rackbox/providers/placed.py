@@ -96,3 +96,15 @@ for port in {ports}; do
     ! is_up $port || {{ echo $((flags & ~1)) >/sys/class/net/$port/flags; }} 2>/dev/null || true
 done
 for port in {ports}; do ! is_up $port || exit 1; done"""
+
+
+KILL_SCRIPT = """\
+if [[ $pid =~ ^[1-9][0-9]*$ ]] && kill -KILL "$pid" 2>/dev/null; then
+    for left in {1000..0}; do
+        read -r _ _ state _ 2>/dev/null </proc/$pid/stat || break
+        [ "$state" != Z ] || break
+        [ $left -gt 0 ] || exit 1
+        sleep 0.005
+    done
+fi"""
+"""Bash: kill the process ``$pid``, if that is one; ends once it does not run any more, and fails if it does after 5 s."""

@@ -10,6 +10,7 @@ from rackbox.paths import PROJECT
 from tests.shell.guest import FakeGuest
 
 NODE_OF = {"gateway": "gateway", "lb": "lb1", "master": "master1", "gluster": "gluster1", "worker": "worker1"}
+EVERY_HOOK = sorted((PROJECT / "provision").rglob("[0-9][0-9]-*.sh"))
 STACKS = ("default", "keepalived", "reference-pacemaker", "reference-keepalived")
 
 
@@ -38,7 +39,7 @@ def test_a_second_run_changes_nothing(lab: str, node: str, hook: str, tmp_path: 
     assert guest.files() == before
 
 
-@pytest.mark.parametrize("path", sorted((PROJECT / "provision").glob("*/[0-9][0-9]-*.sh")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", EVERY_HOOK, ids=lambda path: path.name)
 def test_style_of_a_hook(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0] == "#!/usr/bin/env bash"

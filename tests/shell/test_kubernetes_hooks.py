@@ -90,17 +90,6 @@ def test_a_second_run_changes_nothing(node: str, hook: str, tmp_path: Path) -> N
     assert guest.files() == before
 
 
-@pytest.mark.parametrize("path", HOOKS, ids=lambda path: path.name)
-def test_style_of_a_hook(path: Path) -> None:
-    lines = path.read_text().splitlines()
-    assert lines[0] == "#!/usr/bin/env bash"
-    assert lines[1].startswith("# ")
-    assert "set -euo pipefail" in lines
-    assert len(lines) < 100
-    assert path.stat().st_mode & 0o111
-    assert not any("|| true" in line for line in lines)
-
-
 def test_a_kubelet_finds_the_kernel_as_it_wants_it(tmp_path: Path) -> None:
     guest, extra = make_guest(tmp_path, "worker1")
     assert guest.hook("worker/05-fence-kernel.sh", **extra).returncode == 0
