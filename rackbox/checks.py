@@ -27,6 +27,10 @@ PORTS_TAKEN = {22: "sshd", 53: "systemd-resolved", 2224: "pcsd", 3121: "pacemake
 MANAGEMENT_PREFIX_MAX = 20
 LEAST_XFS_MIB = 512
 """mkfs.xfs refuses less than 300 MB (xfsprogs 5.19 and newer)."""
+POOL = "pool"
+"""The logical volume beside a volume that has a disk of its own (``provision/common/06-make-pools.sh``)."""
+LVM_PREFIXES = ("snapshot", "pvmove")
+"""Names that are LVM's own (lvm(8), "Valid names")."""
 KNET_AUTO_TOKEN_MS = 400
 """libknet refuses a ping's timeout below 200 ms, its timers' resolution; Corosync's own is half of the token (libknet's
 links.c, Corosync's totemknet.c; seen: exit status 8)."""
@@ -90,7 +94,7 @@ def _roles(config: Config) -> Found:
                 yield ("nodes", facts.role), f"must be there, {facts.rule}; got nothing"
             continue
         yield from _role_counts(facts, nodes)
-        yield from _role_volumes(facts, nodes)
+        yield from _role_volumes(facts, nodes, cluster=config.kubernetes is not None)
 
 
 def _role_counts(facts: RoleFacts, nodes: RoleNodes) -> Found:
@@ -129,9 +133,10 @@ def _role_place(config: Config, facts: RoleFacts, nodes: RoleNodes) -> Found:
         yield (*here, "first_address"), f"must not be given beside addresses; got {nodes.first_address}"
 
 
-def _role_volumes(facts: RoleFacts, nodes: RoleNodes) -> Found:
-    mounts = {volume.mount: volume.name for volume in facts.volumes if volume.name not in nodes.volumes}
-    own = BOX_VOLUMES | {volume.name: volume.mount for volume in facts.volumes}
+def _role_volumes(facts: RoleFacts, nodes: RoleNodes, *, cluster: bool) -> Found:
+    defaults = facts.volumes_of(cluster=cluster)
+    mounts = {volume.mount: volume.name for volume in defaults if volume.name not in nodes.volumes}
+    own = BOX_VOLUMES | {volume.name: volume.mount for volume in defaults}
     mounts |= {mount: name for name, mount in BOX_VOLUMES.items() if name not in nodes.volumes}
     for name, volume in nodes.volumes.items():
         here: KeyPath = ("nodes", facts.role, "volumes", name)
@@ -144,11 +149,15 @@ def _role_volumes(facts: RoleFacts, nodes: RoleNodes) -> Found:
             yield (*here, "mount"), f"must be another path: {mounts[mount]} is there; got {mount}"
         else:
             mounts[mount] = name
-        usual = next((item for item in facts.volumes if item.name == name), None)
+        usual = next((item for item in defaults if item.name == name), None)
         on_disk = volume.disk is not None or (usual is not None and usual.own_disk)
         if on_disk and volume.size < LEAST_XFS_MIB:
             least = format_size(LEAST_XFS_MIB)
             yield (*here, "size"), f"must be {least} or more on a disk of its own (XFS); got {format_size(volume.size)}"
+        if on_disk and name == POOL:
+            yield here, f"must have another name: the thin pool on its disk is called so; got {name}"
+        if name.startswith(LVM_PREFIXES):
+            yield here, f"must have another name: LVM keeps what begins with {_list(LVM_PREFIXES)}; got {name}"
         if volume.disk is not None and name in BOX_VOLUMES:
             yield (
                 (*here, "disk"),

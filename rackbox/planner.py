@@ -98,7 +98,7 @@ def _plan_role(config: Config, facts: RoleFacts, placement: Placement) -> list[N
     wished = config.nodes.of(facts.role)
     if wished is None:
         return []
-    own = facts.volumes + (facts.cluster_volumes if config.kubernetes else ())
+    own = facts.volumes_of(cluster=config.kubernetes is not None)
     volumes = {v.name: Volume(v.name, v.mount, v.size_mib, disk_mib=v.disk_mib(v.size_mib)) for v in own}
     usual = {volume.name: volume for volume in own}
     for name, volume in wished.volumes.items():

@@ -64,6 +64,10 @@ class RoleFacts:
     volumes: tuple[DefaultVolume, ...] = ()
     cluster_volumes: tuple[DefaultVolume, ...] = ()
 
+    def volumes_of(self, *, cluster: bool) -> tuple[DefaultVolume, ...]:
+        """Its machines' volumes; ``cluster``: in a lab with Kubernetes."""
+        return self.volumes + (self.cluster_volumes if cluster else ())
+
     def count_of(self, nodes: RoleNodes | None) -> int:
         """How many machines ``nodes`` asks for: by number, by names, by addresses, or as many as usual."""
         if nodes is None:

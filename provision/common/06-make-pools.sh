@@ -68,7 +68,8 @@ keep_thin() {
   fi
   if ! blkid --probe "$device" >/dev/null 2>&1; then
     # Inodes with room for Gluster's extended attributes, large directory blocks, and stripes of the pool's chunks.
-    mkfs.xfs -q -i size=512 -n size=8192 -d su=256k,sw=1 -L "$name" "$device"
+    # A label has 12 characters at most (xfs_admin(8)).
+    mkfs.xfs -q -i size=512 -n size=8192 -d su=256k,sw=1 -L "${name:0:12}" "$device"
   elif (($(lvs --noheadings --nosuffix --units m --options lv_size "$own/$name" | awk '{ print int($1) }') < size)); then
     say "volume $name: to $size MiB"
     mount_volume "$name" "$mount" "$device" noatime,inode64

@@ -32,7 +32,7 @@ case $* in
   *rackbox_brick*) cat $STATE/brick_free ;;
   *) cat $STATE/free ;;
 esac""",
-    "blkid": "case $* in */vdb) [[ ! -e $STATE/blank ]] || exit 2 ;; */brick) [[ -e $STATE/thin ]] || exit 2 ;; esac",
+    "blkid": "case $* in */vdb) [[ ! -e $STATE/blank ]] || exit 2 ;; */brick*) [[ -e $STATE/thin ]] || exit 2 ;; esac",
     **{
         name: f'echo "{name} $*" >>$STATE/calls'
         for name in ("pvcreate", "vgcreate", "lvconvert", "mkfs.xfs", "vgremove")
@@ -172,6 +172,17 @@ def test_a_volume_with_a_disk_of_its_own_lies_in_a_thin_pool_there(guest: Guest)
         "mount /srv/brick",
     ]
     assert MOUNT in (guest.root / "etc/fstab").read_text()
+
+
+def test_a_long_name_is_more_than_xfs_takes_for_a_label(guest: Guest) -> None:
+    (guest.state / "blank").touch()
+    (guest.state / "brick_free").write_text("  5116.00\n")
+    done = guest.run("brick-and-more:/srv/more:4096:5120")
+    assert done.returncode == 0, done.stderr
+    assert [call for call in guest.calls if call.startswith("mkfs")] == [
+        "mkfs.xfs -q -i size=512 -n size=8192 -d su=256k,sw=1 -L brick-and-mo "
+        "/dev/rackbox_brick-and-more/brick-and-more"
+    ]
 
 
 def made(guest: Guest) -> None:

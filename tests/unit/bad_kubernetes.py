@@ -138,5 +138,13 @@ KUBERNETES = [
         "load_balancer.services[0].check.path",
         "must be given for http; got nothing",
     ),
+    Bad(
+        "cluster: a volume in the runtime's place",
+        "name: lab\nnodes:\n  gateway:\n  lb:\n  master: {volumes: {data: {size: 1G, mount: /var/lib/containerd}}}\n"
+        "  worker:\nkubernetes:\n",
+        5,
+        "nodes.master.volumes.data.mount",
+        "must be another path: containerd is there; got /var/lib/containerd",
+    ),
     Bad("cluster: unknown key", CLUSTER + "  bundel: here\n", 8, "kubernetes.bundel", "did you mean bundle?"),
 ]

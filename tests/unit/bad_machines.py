@@ -181,6 +181,20 @@ NODES = [
         "must not be given: var lies on the box's own disk; got 10G",
     ),
     Bad(
+        "a volume called like the pool that it lies in",
+        START + "  worker:\n    volumes:\n      pool: {size: 1G, mount: /srv/pool, disk: 2G}\n",
+        6,
+        "nodes.worker.volumes.pool",
+        "must have another name: the thin pool on its disk is called so; got pool",
+    ),
+    Bad(
+        "a volume with a name of LVM's own",
+        START + "  worker:\n    volumes:\n      snapshots: {size: 1G, mount: /srv/snapshots}\n",
+        6,
+        "nodes.worker.volumes.snapshots",
+        "must have another name: LVM keeps what begins with snapshot, pvmove; got snapshots",
+    ),
+    Bad(
         "a disk that is smaller than the box's",
         START + "  worker: {disk: 16G}\n",
         4,
