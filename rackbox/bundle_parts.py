@@ -112,8 +112,9 @@ def images_named(manifest: Path) -> list[str]:
     names: list[str] = []
     for line in manifest.read_text(encoding="utf-8").splitlines():
         key, _, value = line.strip().removeprefix("- ").partition(": ")
-        if key == "image" and value.strip() not in names:
-            names.append(value.strip().strip("'\""))
+        name = value.strip().strip("'\"")
+        if key == "image" and name not in names:
+            names.append(name)
     return names
 
 

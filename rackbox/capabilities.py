@@ -35,8 +35,6 @@ LEAST_MEMORY_GIB = 3
 LEAST_DISK_VM_GIB = 8  # as above; a box of volumes, and the disks of a small lab
 PROBE_TIMEOUT_S = 10.0
 
-VAGRANT_GEMS = (Path("/usr/share/rubygems-integration/all/gems"), *Path("/opt/vagrant/embedded/gems").glob("**/gems"))
-
 BRIDGE_SCRIPT = """
 ip link add br0 type bridge
 ip link add v0 type veth peer name v1
@@ -117,13 +115,19 @@ def check_virtualbox_module() -> Check:
     return Check("vboxdrv", there, "loaded" if there else "not loaded", "VirtualBox's kernel module", fix)
 
 
-def check_virtualbox_driver(gems: Sequence[Path] = VAGRANT_GEMS) -> Check:
+def _vagrant_gems() -> list[Path]:
+    """Where Debian's Vagrant is, and that of its makers, whose directory is large: it is not for every import."""
+    return [Path("/usr/share/rubygems-integration/all/gems"), *Path("/opt/vagrant/embedded/gems").glob("**/gems")]
+
+
+def check_virtualbox_driver(gems: Sequence[Path] = ()) -> Check:
     """Vagrant refuses a VirtualBox that is newer than it knows."""
     try:
         found = parse_version(run(["VBoxManage", "--version"], timeout=PROBE_TIMEOUT_S, check=False).stdout) or ()
     except LabError:
         found = ()
-    drivers = [path for top in gems for path in top.glob("vagrant-[0-9]*/plugins/providers/virtualbox/driver/*.rb")]
+    where = "vagrant-[0-9]*/plugins/providers/virtualbox/driver/*.rb"
+    drivers = [path for top in gems or _vagrant_gems() for path in top.glob(where)]
     names = [path.stem.removeprefix("version_") for path in drivers if path.stem.startswith("version_")]
     known = sorted(tuple(map(int, name.split("_"))) for name in names)
     need = "a Vagrant that knows this VirtualBox"
