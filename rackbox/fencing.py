@@ -6,22 +6,13 @@ It runs while the lab is up, so that the balancers' cluster can fence: entry poi
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-from rackbox.errors import LabError
+from rackbox.background import end_background, start_background
 from rackbox.lab import LiveLab
-from rackbox.paths import PROJECT, LabPaths
+from rackbox.paths import LabPaths
 from rackbox.topology import Topology
-from rackbox.wait import NotYet, wait_for
-
-_END_SECONDS = 3.0
 
 
 def needs_fencing(topology: Topology) -> bool:
@@ -37,42 +28,14 @@ def start_fencing(lab: LiveLab) -> None:
     if find_fencing(lab.paths):
         return
     report = _report(lab.paths)
-    report.unlink(missing_ok=True)
-    lab.paths.logs.mkdir(parents=True, exist_ok=True)
+    arguments = [str(lab.file.resolve()), str(report)]
     log = lab.paths.logs / "fence.log"
-    with log.open("ab") as stream:
-        process = subprocess.Popen(  # noqa: S603 - an argv list; it outlives us
-            [sys.executable, "-m", "rackbox.fence", str(lab.file.resolve()), str(report)],
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            cwd=PROJECT,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},
-            start_new_session=True,
-        )
-    hint = f"see {log}"
-
-    def probe() -> None:
-        if report.exists():
-            return
-        if process.poll() is not None:
-            raise LabError(f"the lab's power switch ended at once (exit {process.returncode})", hint)
-        raise NotYet(f"no report from pid {process.pid}")
-
-    wait_for("the lab's power switch", probe, timeout=15, hint=hint)
+    start_background("the lab's power switch", "rackbox.fence", arguments, log=log, report=report, timeout=15)
 
 
 def stop_fencing(paths: LabPaths) -> None:
     """End it, by its pid, and wait until it is gone. Idempotent."""
-    pid = find_fencing(paths)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if not pid:
-            break
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-        deadline = time.monotonic() + _END_SECONDS
-        while (pid := find_fencing(paths)) and time.monotonic() < deadline:
-            time.sleep(0.02)
+    end_background(lambda: find_fencing(paths))
     _report(paths).unlink(missing_ok=True)
 
 

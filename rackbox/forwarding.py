@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rackbox.background import end_background, start_background
 from rackbox.config_kubernetes import API_SERVICE
-from rackbox.errors import LabError
 from rackbox.forward import Forward
 from rackbox.lab import LiveLab
-from rackbox.paths import PROJECT
 from rackbox.topology import Topology
-from rackbox.wait import NotYet, wait_for
+
+MODULE = "rackbox.forward"
 
 
 def report_path(lab: LiveLab) -> Path:
@@ -54,14 +50,16 @@ def _plan_master_forward(topology: Topology) -> list[Forward]:
 
 
 def start_forwarders(lab: LiveLab, pid: int) -> int:
-    """Start the lab's forwarder process unless ``pid`` is one that runs; return its pid (0 = nothing to forward)."""
+    """Have the lab's forwarder process, which ``pid`` may be, lead where the topology says; its pid (0 = nothing to
+    forward)."""
     namespace = lab.provider.client_namespace(lab.topology)
-    forwards = plan_forwards(lab.topology)
-    if namespace is None or not forwards:
+    if namespace is None:
         return 0
-    if is_forwarder(pid, str(namespace)):
+    forwards = plan_forwards(lab.topology)
+    if forwards and read_arguments(pid, str(namespace)) == {forward.argument for forward in forwards}:
         return pid
-    return _start(lab, namespace, forwards, report_path(lab))
+    _end(pid, namespace)
+    return _start(lab, namespace, forwards, report_path(lab)) if forwards else 0
 
 
 def open_forwarders(lab: LiveLab, name: str, forwards: Sequence[Forward]) -> dict[str, int]:
@@ -72,58 +70,46 @@ def open_forwarders(lab: LiveLab, name: str, forwards: Sequence[Forward]) -> dic
         return {forward.name: 0 for forward in forwards}
     report = lab.paths.runtime / f"forwards-{name}.json"
     note = lab.paths.runtime / f"forwards-{name}.pid"
-    arguments = [forward.argument for forward in forwards]
     try:
         pid = int(note.read_text())
-        words = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode().split("\0")
     except (OSError, ValueError):
-        pid, words = 0, []
-    if not (is_forwarder(pid, str(namespace)) and set(arguments) <= set(words)):
-        if is_forwarder(pid, str(namespace)):
-            os.kill(pid, signal.SIGTERM)
+        pid = 0
+    told = read_arguments(pid, str(namespace))
+    if not told or not {forward.argument for forward in forwards} <= told:
+        _end(pid, namespace)
         note.write_text(str(_start(lab, namespace, forwards, report)))
     ports: dict[str, int] = json.loads(report.read_text())
     return ports
 
 
 def _start(lab: LiveLab, namespace: Path, forwards: Sequence[Forward], report: Path) -> int:
-    report.unlink(missing_ok=True)
-    lab.paths.logs.mkdir(parents=True, exist_ok=True)
-    with (lab.paths.logs / "forward.log").open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - an argv list; the forwarder outlives us
-            [
-                sys.executable,
-                "-m",
-                "rackbox.forward",
-                str(namespace),
-                str(report),
-                *(forward.argument for forward in forwards),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=PROJECT,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},
-            start_new_session=True,
-        )
+    arguments = [str(namespace), str(report), *(forward.argument for forward in forwards)]
+    log = lab.paths.logs / "forward.log"
+    return start_background("forwarders", MODULE, arguments, log=log, report=report, timeout=10)
 
-    hint = f"see {lab.paths.logs / 'forward.log'}"
 
-    def probe() -> None:
-        if report.exists():
-            return
-        if process.poll() is not None:
-            raise LabError(f"forwarders: ended at once (exit {process.returncode})", hint)
-        raise NotYet(f"no report from pid {process.pid}")
-
-    wait_for("forwarders", probe, timeout=10, hint=hint)
-    return process.pid
+def _end(pid: int, namespace: Path) -> None:
+    """Its ports are free afterwards."""
+    end_background(lambda: pid if is_forwarder(pid, str(namespace)) else 0)
 
 
 def is_forwarder(pid: int, netns: str, proc: Path = Path("/proc")) -> bool:
     """Whether that process is this lab's forwarder: pids are given again, to anybody."""
+    return _is_ours(_read_words(pid, proc), netns)
+
+
+def read_arguments(pid: int, netns: str, proc: Path = Path("/proc")) -> set[str]:
+    """What the forwarder with that pid was told to forward; nothing for a process that is not this lab's forwarder."""
+    words = _read_words(pid, proc)
+    return {*words[words.index(MODULE) + 3 :]} - {""} if _is_ours(words, netns) else set()
+
+
+def _is_ours(words: Sequence[str], netns: str) -> bool:
+    return MODULE in words and netns in words
+
+
+def _read_words(pid: int, proc: Path) -> list[str]:
     try:
-        words = (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
+        return (proc / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
-        return False
-    return b"rackbox.forward" in words and netns.encode() in words
+        return []

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
+from rackbox import forwarding
 from rackbox.forward import Forward, parse_forward
-from rackbox.forwarding import is_forwarder, plan_forwards, read_forwards
+from rackbox.forwarding import is_forwarder, plan_forwards, read_arguments, read_forwards, start_forwarders
 from rackbox.lab import LiveLab
 from rackbox.paths import LabPaths
 from tests.rendering import shipped
@@ -91,3 +92,30 @@ def test_a_pid_is_a_lab_s_forwarder_only_if_its_command_says_so(tmp_path: Path, 
         (tmp_path / "7").mkdir()
         (tmp_path / "7" / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in command))
     assert is_forwarder(7, "/run/netns/rackbox-a", proc=tmp_path) is is_one
+
+
+def test_what_a_forwarder_was_told_stands_in_its_command(tmp_path: Path) -> None:
+    words = ["/v/python", "-m", "rackbox.forward", "/run/netns/rackbox-a", "/a=b/forwards.json", "etcd=1=10.0.0.1:2"]
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in words))
+    assert read_arguments(7, "/run/netns/rackbox-a", tmp_path) == {"etcd=1=10.0.0.1:2"}
+    assert read_arguments(7, "/run/netns/rackbox-b", tmp_path) == set()
+    assert read_arguments(8, "/run/netns/rackbox-a", tmp_path) == set()
+
+
+@pytest.mark.parametrize(("lacking", "pid"), [(0, 7), (1, 9)])
+def test_forwarders_that_lead_elsewhere_are_made_anew(
+    lacking: int, pid: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that has come into the file, or with a bundle, has its port with the next `up`."""
+    topology = shipped("default")
+    provider = SimpleNamespace(client_namespace=lambda topology: tmp_path / "netns")
+    paths = LabPaths(tmp_path / "lab", tmp_path / "run", tmp_path / "runs")
+    running: Any = SimpleNamespace(topology=topology, provider=provider, paths=paths)
+    told = {forward.argument for forward in plan_forwards(topology)[lacking:]}
+    ended: list[int] = []
+    monkeypatch.setattr(forwarding, "read_arguments", lambda *_: told)
+    monkeypatch.setattr(forwarding, "_end", lambda pid, _: ended.append(pid))
+    monkeypatch.setattr(forwarding, "start_background", lambda *_, **__: 9)
+    assert start_forwarders(running, 7) == pid
+    assert ended == ([7] if lacking else [])

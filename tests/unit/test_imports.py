@@ -54,13 +54,12 @@ ACTS = {
     "vagrant",
 }
 MAY_START_PROGRAMS = {
+    "background": "starts processes that outlive the command",
     "bootproof": "asks a machine while it runs",
     "run": "the one wrapper",
-    "fencing": "starts the power switch, which outlives the command",
     "demo": "streams an image into a machine",
     "follow": "reads a machine's progress while it is made",
     "gate": "reads a box's tree as it is unpacked",
-    "forwarding": "starts processes that outlive the command",
     "probes.process": "a probe runs beside the test and is read while it does",
     "kubeconfig": "hands its terminal to kubectl",
     "ssh": "hands its terminal to the program",
