@@ -42,10 +42,10 @@ start_volume() {
 limit_directories() {
   local kind
   [[ $(volume_field features.quota) == on ]] ||
-    gluster --mode=script volume quota "$RACKBOX_GLUSTER_VOLUME" enable
+    gluster --mode=script volume quota "$RACKBOX_GLUSTER_VOLUME" enable || return
   for kind in soft-timeout hard-timeout; do
     [[ $(volume_field "features.$kind") == 0 ]] ||
-      gluster --mode=script volume quota "$RACKBOX_GLUSTER_VOLUME" "$kind" 0
+      gluster --mode=script volume quota "$RACKBOX_GLUSTER_VOLUME" "$kind" 0 || return
   done
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rackbox.paths import PROJECT
-from tests.shell.guest import FakeGuest
+from tests.shell.guest import FAKES, FakeGuest
 
 NODE_OF = {"gateway": "gateway", "lb": "lb1", "master": "master1", "gluster": "gluster1", "worker": "worker1"}
 EVERY_HOOK = sorted((PROJECT / "provision").rglob("[0-9][0-9]-*.sh"))
@@ -208,6 +208,16 @@ def test_a_cluster_s_gluster_volume_limits_directories_at_once(tmp_path: Path) -
     before = len(guest.changes())
     assert guest.hook("gluster/30-create-volume.sh").returncode == 0
     assert len(guest.changes()) == before, "the second time nothing is changed"
+
+
+def test_a_limit_that_gluster_refuses_is_tried_again(tmp_path: Path) -> None:
+    """The next one may well be taken, a moment later."""
+    guest = FakeGuest(tmp_path, "gluster1", "kubernetes")
+    (guest.state / "all-joined").touch()
+    refuse = """if [[ $* == *"soft-timeout 0" && ! -e $STATE/refused ]]; then touch "$STATE/refused"; exit 1; fi"""
+    guest.fake("gluster", refuse + FAKES["gluster"])
+    assert guest.hook("gluster/30-create-volume.sh").returncode == 0
+    assert "features.soft-timeout: 0" in (guest.state / "volume").read_text()
 
 
 def test_the_first_cluster_configuration_is_put_where_pacemaker_looks(tmp_path: Path) -> None:
