@@ -48,6 +48,13 @@ def test_the_api_is_balanced_and_has_a_name() -> None:
     assert "crt " not in line
 
 
+def test_the_cluster_s_own_volume_may_have_another_size() -> None:
+    nodes = {"gateway": None, "master": {"count": 1, "volumes": {"containerd": "4G"}}, "worker": None}
+    config = parse_config(YamlFile("lab.yaml", {"name": "lab", "nodes": nodes, "kubernetes": None}, {}))
+    volumes = {volume.name: volume for volume in plan_topology(config).node("master1").volumes}
+    assert (volumes["containerd"].mount, volumes["containerd"].size_mib) == ("/var/lib/containerd", 4096)
+
+
 def test_only_nodes_may_do_more_than_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     topology = shipped(LAB)
     for node in topology.nodes:
