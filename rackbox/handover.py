@@ -151,7 +151,9 @@ if mountpoint --quiet '{lab.topology.gluster_mount}'; then umount '{lab.topology
 def set_backends(lab: LiveLab, name: str, state: str) -> None:
     """Tell HAProxy on every balancer that runs what becomes of a machine; when draining, wait a moment for what is
     under way."""
-    script = f"""socket=UNIX-CONNECT:/run/haproxy/admin.sock
+    # On a balancer that stands by there may be none (haproxy.runs_on: holder).
+    script = f"""systemctl is-active --quiet haproxy.service || exit 0
+socket=UNIX-CONNECT:/run/haproxy/admin.sock
 servers=$(socat - "$socket" <<<'show servers state' | awk '$4 == "{name}" {{ print $2 "/" $4 }}')
 for server in $servers; do
   answer=$(socat - "$socket" <<<"set server $server state {state}")

@@ -25,6 +25,7 @@ from rackbox.errors import EXIT_FAILED, EXIT_OK, LabError
 from rackbox.fencing import start_fencing
 from rackbox.follow import follow_provisioning
 from rackbox.forwarding import start_forwarders
+from rackbox.handover import welcome
 from rackbox.health import LabHealth
 from rackbox.image import build_image
 from rackbox.image_store import share_images
@@ -148,6 +149,8 @@ def _boot(
         raise
     pid = start_forwarders(lab, state.forward_pid)
     write_kubeconfig(lab)
+    for node in (node for node in lab.topology.nodes if node.name in state.failed):
+        welcome(lab, node)  # it may have taken its leave for a renewal that was broken off
     if existing:
         forget_gone(lab, state)
     masters = tuple(node.name for node in lab.topology.by_role("master"))
