@@ -19,6 +19,8 @@ from rackbox.wait import NotYet, wait_for
 DRAIN_SECONDS = 90
 CALL_SECONDS = 20.0
 RETRY_SECONDS = 60.0
+REQUEST = "--request-timeout=10s"
+"""One that hangs is to end before kubectl itself is ended, which nobody would try again."""
 APART = "node.kubernetes.io/exclude-from-external-load-balancers"
 """Kubernetes' own label: MetalLB announces no address there."""
 
@@ -34,7 +36,7 @@ def ask(lab: LiveLab, *words: str) -> dict[str, Any]:
     """An object or a list, as data; asked again for a while, as every client of the floating IP must be ready to."""
 
     def look() -> dict[str, Any]:
-        result = kubectl(lab, *words, "--output=json", "--request-timeout=10s", check=False)
+        result = kubectl(lab, *words, "--output=json", REQUEST, check=False)
         if not result.ok:
             raise NotYet(result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "no answer")
         document: dict[str, Any] = json.loads(result.stdout)
@@ -54,7 +56,7 @@ def drain(lab: LiveLab, name: str) -> None:
     One that the cluster does not know is left alone."""
     if name not in list_nodes(lab):
         return
-    kubectl(lab, "label", "node", name, f"{APART}=", "--overwrite", check=False)
+    kubectl(lab, "label", "node", name, f"{APART}=", "--overwrite", REQUEST, check=False)
     words = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--timeout={DRAIN_SECONDS}s")
     result = kubectl(lab, "drain", name, *words, timeout=DRAIN_SECONDS + CALL_SECONDS, check=False)
     if not result.ok:
@@ -70,8 +72,8 @@ def uncordon(lab: LiveLab, name: str) -> None:
     node = list_nodes(lab).get(name, {})
 
     def admit() -> None:
-        _must(kubectl(lab, "uncordon", name, check=False))
-        _must(kubectl(lab, "label", "node", name, f"{APART}-", check=False))
+        _must(kubectl(lab, "uncordon", name, REQUEST, check=False))
+        _must(kubectl(lab, "label", "node", name, f"{APART}-", REQUEST, check=False))
 
     if node.get("spec", {}).get("unschedulable") or APART in node.get("metadata", {}).get("labels", {}):
         wait_for(f"{name} open for pods", admit, timeout=RETRY_SECONDS)
@@ -82,7 +84,7 @@ def forget_strangers(lab: LiveLab, known: Collection[str]) -> list[str]:
     once."""
     strangers = [name for name in list_nodes(lab) if name not in known]
     if strangers:
-        words = ("delete", "node", *strangers, "--ignore-not-found", "--wait=false")
+        words = ("delete", "node", *strangers, "--ignore-not-found", "--wait=false", REQUEST)
         wait_for("nodes forgotten", lambda: _must(kubectl(lab, *words, check=False)), timeout=RETRY_SECONDS)
     return strangers
 

@@ -30,8 +30,8 @@ RETRY_SECONDS = 0.05
 
 class Watch(LastingProbe[T]):
     """A subclass says how a tick is made (``put_tick``), a stream opened (``open_stream``), a line of it read
-    (``take_line``; ``open_stream`` calls ``stream_is_open``, this one ``take_event``) and the ticks removed
-    (``clear_ticks``)."""
+    (``take_line``, which calls ``take_event``) and the ticks removed (``clear_ticks``). Whichever of the two knows that
+    the server has begun calls ``stream_is_open``."""
 
     pace = 5
     audits = True
