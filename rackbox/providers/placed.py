@@ -107,4 +107,4 @@ if [[ $pid =~ ^[1-9][0-9]*$ ]] && kill -KILL "$pid" 2>/dev/null; then
         sleep 0.005
     done
 fi"""
-"""Bash: kill the process ``$pid``, if that is one; ends once it does not run any more, and fails if it does after 5 s."""
+"""Bash: kill the process ``$pid``, if that is one; ends once it does not run any more, fails if it does after 5 s."""

@@ -208,7 +208,9 @@ def test_a_manifest_that_was_not_pinned_is_refused(tmp_path: Path) -> None:
 
 
 def test_images_that_a_manifest_names(tmp_path: Path) -> None:
-    (tmp_path / "x.yaml").write_text('a:\n  - image: h/a:1\n    image: "h/b:2"\n  image: "h/b:2"\n  imagePullPolicy: x\n')
+    (tmp_path / "x.yaml").write_text(
+        'a:\n  - image: h/a:1\n    image: "h/b:2"\n  image: "h/b:2"\n  imagePullPolicy: x\n'
+    )
     assert images_named(tmp_path / "x.yaml") == ["h/a:1", "h/b:2"]
 
 
