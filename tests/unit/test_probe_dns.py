@@ -17,7 +17,7 @@ from rackbox.probes.endpoints import DnsEndpoint
 from rackbox.probes.process import ProbeProcess
 from rackbox.recorder import load_history
 from tests.fakes import FakeLab
-from tests.unit.test_probes import wait_until
+from tests.probing import wait_until
 
 NAME = "vip.kube.demo"
 

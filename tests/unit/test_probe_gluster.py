@@ -19,7 +19,7 @@ from rackbox.probes.gluster_write import AGENT
 from rackbox.probes.process import ProbeProcess
 from rackbox.recorder import load_history
 from tests.fakes import FakeLab
-from tests.unit.test_probes import wait_until
+from tests.probing import wait_until
 
 MOUNT = Path("/dev/shm")  # a mount point on any Linux
 

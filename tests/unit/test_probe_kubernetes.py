@@ -9,18 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from rackbox.history import History, Record
 from rackbox.probes import ProbeSettings
 from rackbox.probes.api_control import plan_deployment as plan_control
 from rackbox.probes.endpoints import ApiEndpoint, parse_endpoint, plan_endpoint, serialise_endpoint
 from rackbox.probes.kubernetes_api import name_run
-from rackbox.probes.process import ProbeProcess
 from rackbox.probes.service_http import GIVE_UP_SECONDS, plan_deployment
-from rackbox.recorder import load_history
 from tests.api_double import ApiDouble
-from tests.fakes import FakeLab, cluster_topology
+from tests.fakes import cluster_topology
+from tests.probing import RunningProbe
 from tests.tls_double import NAME
-from tests.unit.test_probes import wait_until
 
 
 @pytest.fixture
@@ -29,41 +26,14 @@ def double(tmp_path: Path) -> Iterator[ApiDouble]:
         yield running
 
 
-class Running:
-    """A probe's process around a block; afterwards ``history`` is what it wrote."""
-
+class Running(RunningProbe):
     def __init__(self, double: ApiDouble, probe: str) -> None:
         here = double.directory
         files = [str(here / name) for name in ("ca.pem", "client.pem", "client.key")]
         endpoint = ApiEndpoint("127.0.0.1", double.port, NAME, *files)
         times = {"interval": 0.05, "timeout": 2.0, "max_seconds": 20.0, "audit_seconds": 3.0}
-        self.settings = ProbeSettings(probe, here / "history.jsonl", "20260101T000000-x-1", endpoint, **times)
-        self._here = here
-
-    def __enter__(self) -> Running:
-        self.process = ProbeProcess(FakeLab(self._here), self.settings, self._here / "log")
-        self.more()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.wait_for_end()
-
-    @property
-    def history(self) -> History:
-        path = self.settings.history
-        return load_history(path) if path.exists() else History(())
-
-    def goods(self) -> int:
-        return sum(attempt.good for attempt in self.history.attempts(self.settings.probe))
-
-    def more(self, count: int = 8) -> None:
-        before = self.goods()
-        wait_until(lambda: self.goods() >= before + count or bool(self.process.ended()))
-
-    @property
-    def audit(self) -> Record:
-        (record,) = self.history.events("probe-audit")
-        return record
+        settings = ProbeSettings(probe, here / "history.jsonl", "20260101T000000-x-1", endpoint, **times)
+        super().__init__(settings, here)
 
 
 @pytest.mark.loopback

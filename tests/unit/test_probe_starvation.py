@@ -18,7 +18,8 @@ from rackbox.history import Attempt, History, JsonValue, Record
 from rackbox.outage import find_starvation
 from rackbox.verdict import judge_run
 from tests.etcd_double import EtcdDouble
-from tests.unit.test_probes import INTERVAL, Running, wait_until
+from tests.probing import wait_until
+from tests.unit.test_probes import INTERVAL, Running
 
 pytestmark = [pytest.mark.loopback, pytest.mark.subprocess]
 

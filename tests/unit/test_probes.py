@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 
 from rackbox.errors import LabError
-from rackbox.history import History, Record
 from rackbox.outage import measure_outage
 from rackbox.paths import PROJECT
 from rackbox.probes import PROBES, ProbeSettings, parse_settings
 from rackbox.probes.endpoints import AddressEndpoint, DnsEndpoint, Endpoint, EtcdEndpoint, GuestEndpoint
 from rackbox.probes.etcd import prefix_end
-from rackbox.probes.process import ProbeProcess, plan_settings
+from rackbox.probes.process import plan_settings
 from rackbox.recorder import load_history
 from tests.etcd_double import EtcdDouble
 from tests.fakes import FakeLab
+from tests.probing import RunningProbe, wait_until
 from tests.tls_double import NAME, make_credentials
 
 INTERVAL = 0.02
@@ -57,37 +57,12 @@ def settings_for(double: EtcdDouble, probe: str, **changes: object) -> ProbeSett
     return ProbeSettings(**values)  # type: ignore[arg-type]
 
 
-class Running:
-    """A probe's process around a block; afterwards ``history`` is what it wrote."""
-
+class Running(RunningProbe):
     def __init__(self, double: EtcdDouble, probe: str, **changes: object) -> None:
-        self.settings = settings_for(double, probe, **changes)
-        self._double = double
+        super().__init__(settings_for(double, probe, **changes), double.directory)
 
-    def __enter__(self) -> Running:
-        here = self._double.directory
-        self.process = ProbeProcess(FakeLab(here), self.settings, here / "log")
+    def begin(self) -> None:
         wait_until(lambda: len(self.history.events("attempt")) >= 15 or bool(self.process.ended()))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.wait_for_end()
-
-    @property
-    def history(self) -> History:
-        path = self.settings.history
-        return load_history(path) if path.exists() else History(())
-
-    def only(self, event: str) -> Record:
-        (record,) = self.history.events(event)
-        return record
-
-
-def wait_until(condition: object, timeout: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.01)
 
 
 pytestmark = [pytest.mark.loopback, pytest.mark.subprocess]

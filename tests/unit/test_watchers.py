@@ -19,7 +19,7 @@ from rackbox.recorder import load_history
 from rackbox.watchers import start_watchers
 from rackbox.watchers.addresses import GUEST_SCRIPT, Word, parse_word
 from tests.fakes import FakeLab
-from tests.unit.test_probes import wait_until
+from tests.probing import wait_until
 
 VIP = "192.168.4.20"
 
