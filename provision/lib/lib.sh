@@ -56,3 +56,23 @@ reload_units() {
     fi
   done
 }
+
+# keep_running UNIT FILE…: have a service run, with what these files of its say by now.
+keep_running() {
+  local unit=$1 file changed=no
+  shift
+  for file in "$@"; do
+    if file_changed "$file"; then
+      changed=yes
+    fi
+  done
+  reload_units "$unit"
+  if ! systemctl is-active --quiet "$unit"; then
+    systemctl start "$unit"
+  elif [[ $changed == yes ]]; then
+    systemctl restart "$unit"
+  fi
+  for file in "$@"; do
+    remember_file "$file"
+  done
+}
