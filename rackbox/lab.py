@@ -215,7 +215,10 @@ def open_booted_lab(lab_file: Path) -> LiveLab | None:
     home = find_user_home()
     for root in sorted(home.labs.glob("*/")):
         paths = home.lab(root.name)
-        state = load_state(paths.state)
+        try:
+            state = load_state(paths.state)
+        except LabError:  # mostly another lab's; of this one, ``open_lab`` says what is wrong
+            continue
         if state and state.lab_file == str(lab_file.resolve()) and paths.booted.exists():
             config, topology = load_lab(paths.booted)
             if not state.bundle:  # it was booted without, whatever there is now

@@ -73,6 +73,17 @@ def test_a_file_that_is_broken_gone_or_names_another_lab(file: Path, text: str |
     assert "made from this file as it was then" in said
 
 
+def test_another_lab_s_broken_state_is_no_hindrance(file: Path) -> None:
+    lab = boot(file)
+    other = lab.home.lab("a-first").state
+    other.parent.mkdir(parents=True)
+    other.write_text('{"schema": 1, "lab": "a-first", "of a later release": true}')
+    assert find(file)[0].topology.lab == "rack"
+    lab.paths.state.write_text("{")
+    with pytest.raises(LabError, match="cannot be read"):
+        find(file)
+
+
 def test_machines_that_the_file_no_longer_names_are_known(file: Path) -> None:
     boot(file)
     file.write_text(TEXT.replace(", worker: {count: 1}", ""))
