@@ -159,6 +159,8 @@ def describe_ingress(release: Release, topology: Topology) -> str:
     if not release.has_ingress:
         return "no ingress controller, for this bundle has no Traefik (one made by `./lab bundle` has)"
     vip = topology.load_balancer.floating_ip.address.ip
+    if not any(service.name.startswith("ingress-") for service in topology.services):
+        return f"Ingresses by Traefik at workers' ports alone: {vip}:80 and :443 are taken"
     return f"Ingresses by Traefik at *.{cluster.ingress_domain} ({vip})"
 
 

@@ -50,7 +50,7 @@ class RenewalFigures:
 
     @property
     def verdict(self) -> RenewalVerdict:
-        if self.lost:
+        if self.lost or self.twice:
             return "over"
         if any(probe.after_retry for probe in self.probes):
             return "unknown" if self.starved else "over"

@@ -110,7 +110,7 @@ class Rolling:
         if stop.asked:
             self.console.print(f"stopped as asked; left: {', '.join(left) or 'none'}; {self.go_on}", soft_wrap=True)
             raise KeyboardInterrupt
-        return EXIT_FAILED if figures is not None and figures.lost else EXIT_OK
+        return EXIT_FAILED if figures is not None and (figures.lost or figures.twice) else EXIT_OK
 
     # --- the machines
 

@@ -221,8 +221,8 @@ def test_the_choice_says_what_comes_of_ingresses(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "old", "1.36.3")
     file = tmp_path / "lab.yaml"
 
-    def settled(more: str = "", lb: str = "  lb:\n") -> tuple[Topology, str]:
-        text = f"name: one\nnodes:\n  gateway:\n{lb}  master: {{count: 1}}\n  worker:\nkubernetes:\n{more}"
+    def settled(more: str = "", lb: str = "  lb:\n", after: str = "") -> tuple[Topology, str]:
+        text = f"name: one\nnodes:\n  gateway:\n{lb}  master: {{count: 1}}\n  worker:\nkubernetes:\n{more}{after}"
         file.write_text(text)
         config = load_config(file)
         topology, choice = settle_kubernetes(config, plan_topology(config), file, tmp_path, None)
@@ -238,6 +238,9 @@ def test_the_choice_says_what_comes_of_ingresses(tmp_path: Path) -> None:
     topology, words = settled()
     assert words.endswith("; Ingresses by Traefik at *.apps.kube.demo (192.168.4.20)")
     assert topology.has_ingress
+    taken = "services: [{name: web, port: 80, backend: worker}, {name: webs, port: 443, backend: worker}]"
+    words = settled(after=f"load_balancer: {{{taken}}}\n")[1]
+    assert words.endswith("; Ingresses by Traefik at workers' ports alone: 192.168.4.20:80 and :443 are taken")
     assert settled("  ingress: none\n")[1].endswith("; no ingress controller, as kubernetes.ingress says")
     assert settled(lb="")[1].endswith("; no ingress controller, for the lab has no balancers")
 

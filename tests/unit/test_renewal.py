@@ -87,6 +87,12 @@ def test_the_verdict(lost: list[str] | None, bad: set[int], verdict: str) -> Non
     assert document["failed_by_machine"] == {"lb2": 2 * len(bad)}
 
 
+def test_a_write_that_was_made_twice_is_as_bad_as_one_that_is_lost() -> None:
+    text = history([]).replace('"twice":[]', '"twice":["k"]').replace('"twice": []', '"twice": ["k"]')
+    figures = measure_renewal(parse_history(text), ["etcd-read", "etcd-write"])
+    assert (figures.twice, figures.verdict) == (1, "over")
+
+
 def test_a_computer_too_busy_for_its_probes_proves_nothing_against_the_lab() -> None:
     late = [Attempt("etcd-read", n, n * 0.1, n * 0.1 + 0.7, n * 0.1 + 0.8, "timeout") for n in (50, 60)]
     text = history([], {50, 51}) + "".join(serialise_record(attempt_record(attempt, 0.0)) for attempt in late)
