@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from rackbox.bundle import list_bundles, release_numbers
 from rackbox.kubeconfig import kubeconfig_path
 from rackbox.run import Result, run
 from rackbox.tools import find_user_home
@@ -366,38 +365,6 @@ def test_a_worker_comes_and_goes(cluster: LabUnderTest) -> None:
         "master", "worker"
     )
     cluster.live.wait_healthy(SYSTEM_SECONDS)
-
-
-@pytest.mark.timeout(1800)
-def test_an_upgrade_while_the_api_answers(
-    lab_name: str, host_before: Traces, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """From the older of two bundles to the newer; needs both in the catalogue."""
-    kept = list_bundles(find_user_home())
-    pairs = [
-        (a, b) for a in kept for b in kept if release_numbers(b.kubernetes)[1] - release_numbers(a.kubernetes)[1] == 1
-    ]
-    if not pairs:
-        pytest.skip("there are no bundles of two minors in a row: make one with `./lab bundle --minor`")
-    old, new = pairs[-1]
-    nodes = {"gateway": None, "lb": None, "master": {"count": 3}, "worker": {"count": 2}}
-    changes = {"nodes": nodes, "kubernetes": {"source": "bundle", "bundle": str(old.root)}}
-    lab = derive_lab("kubernetes", f"{lab_name}-g", tmp_path_factory.mktemp("upgrade") / "lab.yaml", changes)
-    try:
-        lab.up(timeout=BUILD_SECONDS)
-        kubectl(lab, "create", "configmap", "kept", "--from-literal=word=kept")
-        lab.cli("upgrade", "--bundle", new.version, timeout=1200)
-        found = {node["status"]["nodeInfo"]["kubeletVersion"] for node in read(lab, "nodes")["items"]}
-        assert found == {f"v{new.kubernetes}"}
-        assert read(lab, "configmap", "kept")["data"] == {"word": "kept"}
-        (told,) = lab.live.paths.runs.glob("upgrade-*/upgrade.json")
-        document = json.loads(told.read_text())
-        assert sorted(document["machines"]) == lab.names("master", "worker")
-        assert document["verdict"] == "held", document
-        assert document["writes"]["lost"] == 0
-        assert "nothing to upgrade to" in lab.cli("upgrade").stderr
-    finally:
-        _take_away(lab)
 
 
 def test_a_power_cut_of_everything(cluster: LabUnderTest, demo: dict[str, str]) -> None:

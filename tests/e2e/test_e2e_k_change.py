@@ -1,4 +1,5 @@
-"""Masters that come to a cluster and go, while a client writes through the floating IP."""
+"""Clusters that change while clients write through the floating IP: masters that come and go, and an upgrade to the next
+minor. One lab at a time: two clusters are more than two cores can boot."""
 
 from __future__ import annotations
 
@@ -8,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from rackbox.bundle import list_bundles, release_numbers
 from rackbox.tools import find_user_home
 from tests.e2e.conftest import _take_away
 from tests.e2e.host import Traces
 from tests.e2e.labs import BUILD_SECONDS, LabUnderTest, derive_lab
-from tests.e2e.test_e2e_k_kubernetes import is_ready
+from tests.e2e.test_e2e_k_kubernetes import is_ready, read
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1200)]
 
@@ -78,5 +80,37 @@ def test_masters_come_and_go(lab_name: str, host_before: Traces, tmp_path: Path)
         listed = json.loads(lab.cli("kubectl", "--", "get", "configmaps", "--output", "json").stdout)["items"]
         assert writes.acknowledged <= {item["metadata"]["name"] for item in listed}
         assert len(writes.acknowledged) > 10
+    finally:
+        _take_away(lab)
+
+
+@pytest.mark.timeout(1800)
+def test_an_upgrade_while_the_api_answers(
+    lab_name: str, host_before: Traces, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """From the older of two bundles to the newer; needs both in the catalogue."""
+    kept = list_bundles(find_user_home())
+    pairs = [
+        (a, b) for a in kept for b in kept if release_numbers(b.kubernetes)[1] - release_numbers(a.kubernetes)[1] == 1
+    ]
+    if not pairs:
+        pytest.skip("there are no bundles of two minors in a row: make one with `./lab bundle --minor`")
+    old, new = pairs[-1]
+    nodes = {"gateway": None, "lb": None, "master": {"count": 3}, "worker": {"count": 2}}
+    changes = {"nodes": nodes, "kubernetes": {"source": "bundle", "bundle": str(old.root)}}
+    lab = derive_lab("kubernetes", f"{lab_name}-g", tmp_path_factory.mktemp("upgrade") / "lab.yaml", changes)
+    try:
+        lab.up(timeout=BUILD_SECONDS)
+        lab.cli("kubectl", "--", "create", "configmap", "kept", "--from-literal=word=kept")
+        lab.cli("upgrade", "--bundle", new.version, timeout=1200)
+        found = {node["status"]["nodeInfo"]["kubeletVersion"] for node in read(lab, "nodes")["items"]}
+        assert found == {f"v{new.kubernetes}"}
+        assert read(lab, "configmap", "kept")["data"] == {"word": "kept"}
+        (told,) = lab.live.paths.runs.glob("upgrade-*/upgrade.json")
+        document = json.loads(told.read_text())
+        assert sorted(document["machines"]) == lab.names("master", "worker")
+        assert document["verdict"] == "held", document
+        assert document["writes"]["lost"] == 0
+        assert "nothing to upgrade to" in lab.cli("upgrade").stderr
     finally:
         _take_away(lab)
