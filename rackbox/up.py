@@ -137,9 +137,7 @@ def _boot(
     if not resume:
         _remove_unfinished(lab, vagrant, state, existing, steps)
     start, changed = _find_work(lab, state, digests)
-    if changed:
-        with ThreadPoolExecutor(max_workers=len(changed)) as pool:
-            list(pool.map(partial(_provision_again, lab), changed))
+    _provision_all_again(lab, changed)
     board = MachineBoard(console, [node.name for node in (*start, *changed)])
     try:
         _start_machines(lab, vagrant, start, changed, board)
@@ -226,6 +224,12 @@ def _find_work(lab: LiveLab, state: LabState, digests: Mapping[str, str]) -> tup
         if node.name in running and (state.digests.get(node.name) != digests[node.name] or node.name in state.failed)
     ]
     return start, changed
+
+
+def _provision_all_again(lab: LiveLab, nodes: Sequence[Node]) -> None:
+    if nodes:
+        with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
+            list(pool.map(partial(_provision_again, lab), nodes))
 
 
 def _provision_again(lab: LiveLab, node: Node) -> None:
