@@ -1,4 +1,4 @@
-"""Clusters that change while clients write through the floating IP: masters that come and go, and an upgrade to the next
+"""Clusters that change while clients write through the floating IP: masters that come and go, an upgrade to the next
 minor. One lab at a time: two clusters are more than two cores can boot."""
 
 from __future__ import annotations
