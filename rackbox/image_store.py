@@ -75,11 +75,11 @@ def share_images(lab: LiveLab, steps: Steps) -> None:
             if not store.is_dir():
                 with steps.step(f"{len(images)} images unpacked, once for all machines"):
                     _ensure(lab.home, store, release, images)
+            for directory in directories:
+                lay_out(store, directory)
         except LabError as error:
             steps.console.print(f"each machine unpacks its images: {error.message}", soft_wrap=True)
             return
-        for directory in directories:
-            lay_out(store, directory)
 
 
 def store_path(home: Home, release: Release, images: Sequence[Image]) -> Path:
@@ -89,15 +89,19 @@ def store_path(home: Home, release: Release, images: Sequence[Image]) -> Path:
 
 
 def lay_out(store: Path, directory: Path) -> None:
-    """Give a machine what is in ``store``; ``directory`` must be empty, and is so until all of it is there."""
+    """Give a machine what is in ``store``; ``directory`` must be empty, and is so until all of it is there. Raises
+    ``CommandFailed`` where the two are on different file systems."""
     part = directory.with_name(f"{directory.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    run(["cp", "--archive", "--link", str(store), str(part)], timeout=60)
-    for database in part.glob("*/*.db"):
-        own = database.with_suffix(".own")
-        shutil.copy2(database, own)
-        own.replace(database)
-    part.replace(directory)
+    try:
+        run(["cp", "--archive", "--link", str(store), str(part)], timeout=60)
+        for database in part.glob("*/*.db"):
+            own = database.with_suffix(".own")
+            shutil.copy2(database, own)
+            own.replace(database)
+        part.replace(directory)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _ensure(home: Home, store: Path, release: Release, images: Sequence[Image]) -> None:

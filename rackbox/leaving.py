@@ -20,10 +20,9 @@ from rackbox.wait import NotYet, wait_for
 LEAVE_SECONDS = 90.0
 FORGET_SECONDS = 60.0
 
-# The machine knows best what it was. etcd refuses as long as a majority would be lost by it; somebody else is asked,
-# because a member that is out ends before it has answered.
+# etcd refuses as long as a majority would be lost by it. Somebody else is asked, because a member that is out ends
+# before it has answered.
 _LEAVE = f""". /etc/rackbox/env
-[[ $RACKBOX_ROLE == master ]] || exit 0
 if [[ -d /etc/kubernetes/manifests ]]; then
   {STOP_CONTROL_PLANE}
 fi
@@ -78,15 +77,18 @@ def check_masters(lab: LiveLab, state: LabState) -> None:
         raise LabError(text, hint)
 
 
-def leave(lab: LiveLab, gone: Sequence[str], running: Collection[str], steps: Steps) -> None:
-    """Have those of ``gone`` that run hand over what they do, as long as there is somebody to hand it to."""
-    kept = {node.name for node in lab.topology.by_role("master")} & {*running}
-    for name in (name for name in gone if name in running and kept):
+def leave(lab: LiveLab, state: LabState, gone: Sequence[str], running: Collection[str], steps: Steps) -> None:
+    """Have those of ``gone`` that run hand over what they do, as long as there is a majority of masters to say so."""
+    masters = state.masters or tuple(node.name for node in lab.topology.by_role("master"))
+    if 2 * len({*masters} & {*running}) <= len(masters):
+        return
+    for name in (name for name in gone if name in running):
         if lab.topology.kubernetes is not None:
             with steps.step(f"{name} drained"):
                 drain(lab, name)
         set_backends(lab, name, "drain")
-        lab.connections.run(name, _LEAVE, timeout=LEAVE_SECONDS * lab.provider.patience)
+        if name in masters:
+            lab.connections.run(name, _LEAVE, timeout=LEAVE_SECONDS * lab.provider.patience)
 
 
 def forget_gone(lab: LiveLab, state: LabState) -> None:

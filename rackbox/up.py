@@ -127,7 +127,7 @@ def _boot(
     share_images(lab, steps)
     existing = lab.provider.existing(lab.topology, lab.paths)
     if gone := sorted(existing - {node.name for node in lab.topology.nodes}):
-        leave(lab, gone, lab.provider.running(lab.topology, lab.paths), steps)
+        leave(lab, state, gone, lab.provider.running(lab.topology, lab.paths), steps)
         with steps.step(f"removed {', '.join(gone)}"):  # while the Vagrantfile still names them
             _remove_machines(lab, vagrant, gone)
     with steps.step("files written"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rackbox import leaving
 from rackbox.errors import LabError
 from rackbox.leaving import check_masters
 from rackbox.state import LabState
@@ -53,3 +54,24 @@ def test_what_etcd_cannot_follow_is_refused(now: tuple[str, ...], running: tuple
         check_masters(lab(now, running), LabState("x", "x.yaml", "lxc", masters=THREE))
     assert words in str(raised.value)
     assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("running", "asked"),
+    [
+        ((*FIVE, "worker1"), ["drain master4", "master4", "drain master5", "master5", "drain worker1"]),
+        ((*THREE, "worker1"), ["drain worker1"]),
+        (("master1", "master2", "worker1"), []),
+    ],
+)
+def test_who_is_asked_to_leave(running: tuple[str, ...], asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody without a majority, nobody who is off, and of etcd masters alone."""
+    done: list[str] = []
+    monkeypatch.setattr(leaving, "set_backends", lambda lab, name, state: done.append(f"{state} {name}"))
+    fake = lab(THREE, running)
+    fake.topology.kubernetes = None
+    fake.provider.patience = 1.0
+    fake.connections = SimpleNamespace(run=lambda name, script, timeout: done.append(name))
+    state = LabState("x", "x.yaml", "lxc", masters=FIVE)
+    leaving.leave(fake, state, ["master4", "master5", "worker1"], running, steps=None)  # type: ignore[arg-type]
+    assert done == asked
