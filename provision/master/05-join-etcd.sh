@@ -41,6 +41,12 @@ elif [[ -n $id && $(own_entry isLearner) != true ]]; then
   id=
 fi
 
+# Under an address that it had before it would never come back.
+for stale in $(jq --raw-output --arg own "$own_peer" --arg name "$RACKBOX_NODE" \
+  '.members[] | select(.name == $name and .peerURLs != [$own]) | .ID' <<<"$members"); do
+  ask_members "$voice" remove "{\"ID\": \"$stale\"}" >/dev/null
+done
+
 enlist() {
   find_cluster && ask_members "$voice" add "{\"peerURLs\": [\"$own_peer\"], \"isLearner\": true}"
 }
