@@ -71,7 +71,7 @@ def test_both_disks_and_their_volumes_grow_under_a_writer(lab: LabUnderTest) -> 
     assert lab.boots()["gateway"] == boot
     assert mib(lab, WHERE) >= had + 2000
     assert mib(lab, "/var") > 26 * 1024  # more than the box's disk has room for
-    assert ask(lab, "lsblk -bno SIZE /dev/vda | head -1") == str(40 << 30)
+    assert ask(lab, "lsblk --bytes --nodeps --noheadings --output SIZE /dev/vda") == str(40 << 30)
     blocks = [int(text.split()[5].split("/")[1]) for text in (pool, ask(lab, POOL))]
     assert blocks[1] - blocks[0] == 2048 * 4  # chunks of 256 KiB
 
