@@ -135,7 +135,7 @@ def test_one_that_was_taken_out_puts_its_data_aside(tmp_path: Path) -> None:
 
 
 def test_one_that_has_another_address_now_leaves_no_old_self_behind(tmp_path: Path) -> None:
-    old = {"ID": "2", "name": "master2", "peerURLs": ["https://192.168.1.22:2380"]}
+    old: dict[str, object] = {"ID": "2", "name": "master2", "peerURLs": ["https://192.168.1.22:2380"]}
     joining = Joining(tmp_path, member(1), old, member(3))
     joining.has_data()
     joining.run()
