@@ -26,7 +26,7 @@ def start_background(
     report.unlink(missing_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
-        process = subprocess.Popen(  # noqa: S603 - an argv list; it outlives us
+        process = subprocess.Popen(  # noqa: S603 - an argv list without a shell; not `run`, for it outlives us
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=stream,

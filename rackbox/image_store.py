@@ -38,6 +38,19 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
 [grpc]
   address = "/run/containerd.sock"
 """
+_APART = (
+    "unshare",
+    "--mount",
+    "--net",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "bash",
+    "-euo",
+    "pipefail",
+    "-c",
+)
 # A place of its own: what is mounted on the way goes with it, and nobody else's containerd is met.
 _SCRIPT = r"""
 mount -t tmpfs tmpfs /run
@@ -125,20 +138,8 @@ def _ensure(home: Home, store: Path, release: Release, images: Sequence[Image]) 
 
 def _build(work: Path, root: Path, release: Release, images: Sequence[Image]) -> None:
     (work / "config.toml").write_text(_CONFIG.format(root=root))
-    argv = [
-        "unshare",
-        "--mount",
-        "--net",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "bash",
-        "-euo",
-        "pipefail",
-    ]
     archives = [str(release.directory / image.path) for image in images]
-    run([*argv, "-c", _SCRIPT, "store", str(release.directory / "bin"), str(work), *archives], timeout=BUILD_SECONDS)
+    run([*_APART, _SCRIPT, "store", str(release.directory / "bin"), str(work), *archives], timeout=BUILD_SECONDS)
 
 
 def _remove_old(home: Home, directory: Path) -> None:

@@ -219,7 +219,7 @@ def _load_image(lab: LiveLab, node: Node, release: Release, image: Image) -> Non
     with (release.directory / image.path).open("rb") as archive:
         # Not `run`, which closes standard input: it may be a hundred megabytes.
         try:
-            done = subprocess.run(  # noqa: S603 - an argv list
+            done = subprocess.run(  # noqa: S603 - an argv list without a shell
                 argv, stdin=archive, capture_output=True, text=True, timeout=LOAD_SECONDS, check=False
             )
         except subprocess.TimeoutExpired as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rackbox.bundle import list_bundles
-from rackbox.image_store import _CONFIG, _ensure, lay_out, store_path
+from rackbox.image_store import _APART, _CONFIG, _ensure, lay_out, store_path
 from rackbox.paths import Home, find_home
 from rackbox.release import Image, Release, read_release
 from rackbox.run import run
@@ -35,10 +35,12 @@ wait $daemon || true
 @pytest.fixture
 def release() -> Release:
     if os.geteuid() != 0:
+        # overlayfs is mounted on the way, and only root may.
         pytest.skip("unpacking images needs root")
     kept = list_bundles(find_home(os.environ, Path.home(), os.getuid()))
     found = [release for release in (read_release(bundle.root) for bundle in kept) if "containerd" in release.programs]
     if not found:
+        # A bundle takes a quarter of an hour to build: whoever asks for these tests makes one first.
         pytest.skip("no bundle with a containerd in the catalogue: `./lab bundle` makes one")
     return found[-1]
 
@@ -59,19 +61,7 @@ def test_another_containerd_finds_the_images_whole(release: Release, tmp_path: P
     config = tmp_path / "config.toml"
     config.write_text(_CONFIG.format(root=machine))
     coredns = next(image.reference for image in images if image.name == "coredns")
-    argv = [
-        "unshare",
-        "--mount",
-        "--net",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "bash",
-        "-euo",
-        "pipefail",
-    ]
-    said = run([*argv, "-c", LOOK, "look", str(release.directory / "bin"), str(config), coredns], timeout=60).stdout
+    said = run([*_APART, LOOK, "look", str(release.directory / "bin"), str(config), coredns], timeout=60).stdout
     for image in images:
         assert image.reference in said
     assert "CoreDNS-" in said

@@ -29,11 +29,11 @@ ADDONS = "kubernetes/rendered/nodes/master1/files/etc/rackbox/kubernetes/addons"
 
 # Everything stands in one network namespace. A route per worker says as whom it is connected to.
 SCRIPT = r"""
-trap '[[ $? == 0 ]] || tail -n 20 /tmp/work/traefik.log /tmp/work/haproxy.log /tmp/work/api.log >&2' EXIT
+trap '[[ $? == 0 ]] || tail -n 20 /tmp/stand/*.log >&2' EXIT
 as() { for worker in $workers; do ip route change local "$worker" dev lo table local src "$1"; done; }
 for address in $vip $balancer $client $workers; do ip address add "$address/32" dev lo; done
 as "$balancer"
-mkdir /tmp/work && cd /tmp/work
+mkdir /tmp/stand && cd /tmp/stand
 /bring/etcd --data-dir=etcd --listen-client-urls=http://127.0.0.1:12379 --advertise-client-urls=http://127.0.0.1:12379 \
   --listen-peer-urls=http://127.0.0.1:12380 >etcd.log 2>&1 &
 echo 'secret,admin,1,"system:masters"' >tokens.csv
@@ -51,7 +51,7 @@ k --namespace demo create ingress empty --rule='empty.apps.kube.demo/*=empty:80'
 k --namespace demo create ingress other --class=other --rule='other.apps.kube.demo/*=web:80' >&2
 python3 /bring/backend.py "$client" &
 token=$(k --namespace ingress create token traefik)
-cp certs/apiserver.crt / && chmod 0755 /tmp/work
+cp certs/apiserver.crt / && chmod 0755 /tmp/stand
 mapfile -t arguments </bring/arguments
 HOME=/ setpriv --reuid=65532 --regid=65532 --clear-groups --no-new-privs --bounding-set=-all \
   /bring/traefik "${arguments[@]}" \

@@ -60,6 +60,7 @@ def nodes(lab: LabUnderTest) -> dict[str, bool]:
 def test_masters_come_and_go(lab_name: str, host_before: Traces, tmp_path: Path) -> None:
     """From one to three and back: with each the API has another server behind it, and etcd another member."""
     if not any(find_user_home().bundles.glob("*/manifest.json")):
+        # It takes a quarter of an hour to build: whoever asks for these tests makes one first.
         pytest.skip("there is no bundle: make one with `./lab bundle`")
     machines = {"gateway": None, "lb": None, "master": {"count": 1}, "worker": {"count": 1}}
     changes = {"nodes": machines, "kubernetes": {"source": "bundle"}}
@@ -94,6 +95,7 @@ def test_an_upgrade_while_the_api_answers(
         (a, b) for a in kept for b in kept if release_numbers(b.kubernetes)[1] - release_numbers(a.kubernetes)[1] == 1
     ]
     if not pairs:
+        # An upgrade is from one to the other, and each takes a quarter of an hour to build.
         pytest.skip("there are no bundles of two minors in a row: make one with `./lab bundle --minor`")
     old, new = pairs[-1]
     nodes = {"gateway": None, "lb": None, "master": {"count": 3}, "worker": {"count": 2}}
