@@ -287,6 +287,7 @@ def pool_of(config: Config) -> tuple[tuple[IPv4Address, IPv4Address], ...]:
 
 # What a kubelet, a runtime, flannel and kube-proxy need beside the pods, and what a control plane does: seen in this
 # project's own labs, and rounded up.
+STACKED_MASTERS_MIN = 3  # with fewer, a master that is lost takes the cluster's data, or its majority, along
 NODE_MEMORY_MIN = {"master": 1536, "worker": 768}
 MASKED_NODES_BITS = 24  # each machine's share of the pods' addresses is a /24
 
@@ -305,6 +306,9 @@ def _kubernetes(config: Config) -> Found:
             ("kubernetes",),
             f"must come with balancers before several masters (nodes.lb); got {counts['master']} masters",
         )
+    if wished.etcd == "stacked" and counts["master"] < STACKED_MASTERS_MIN:
+        text = f"must come with {STACKED_MASTERS_MIN} masters or more (nodes.master); got {counts['master']}"
+        yield ("kubernetes", "etcd"), text
     for role, least in NODE_MEMORY_MIN.items():
         nodes = config.nodes.of(role)
         memory = nodes.memory if nodes is not None else None

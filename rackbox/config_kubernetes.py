@@ -12,7 +12,7 @@ from rackbox.section import DnsLabel, Section, key
 # Open lists: a new source, runtime or proxy is a name here and one file, or a template's branch, where its kind lives.
 SOURCES = ("auto", "bundle", "packages", "none")
 RUNTIMES = ("containerd",)
-ETCD_PLACES = ("external",)
+ETCD_PLACES = ("external", "stacked")
 PROXY_MODES = ("nftables", "iptables")
 INGRESSES = ("traefik", "none")
 
@@ -87,7 +87,11 @@ class KubernetesConfig(Section):
         None, "A bundle's directory, from this file's place on. Default: the newest one that `bundle` has made."
     )
     runtime: Annotated[str, choice(*RUNTIMES)] = key("containerd", "What runs the containers.")
-    etcd: Annotated[str, choice(*ETCD_PLACES)] = key("external", "Whose etcd: external is the lab's own, by TLS.")
+    etcd: Annotated[str, choice(*ETCD_PLACES)] = key(
+        "external",
+        "external: etcd is a service of the masters' own, which systemd starts. stacked: a pod of the control plane, "
+        "which the kubelet starts, as kubeadm has it; three masters or more. Clients see the same etcd.",
+    )
     pod_network: Annotated[IPv4Network, CIDR] = key(
         "10.244.0.0/16", "The pods' addresses: a /24 of it for each machine."
     )

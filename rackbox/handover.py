@@ -50,7 +50,7 @@ fi"""
 
 # A kubelet ends a static pod when its manifest goes: in good order, so that leases are given back and watches are told.
 # The API server last: the others need it for that.
-STOP_CONTROL_PLANE = """cd /etc/kubernetes
+END_POD = """cd /etc/kubernetes
 mkdir -p withdrawn
 end() {
   local part
@@ -61,7 +61,9 @@ end() {
     pgrep --full "^($(IFS='|'; echo "$*")) " >/dev/null || return 0
     sleep 0.2
   done
-}
+}"""
+
+STOP_CONTROL_PLANE = f"""{END_POD}
 end kube-controller-manager kube-scheduler
 end kube-apiserver"""
 
@@ -69,6 +71,15 @@ _BRING_BACK = """for file in /etc/kubernetes/withdrawn/*.yaml; do
   if [[ -e $file ]]; then mv "$file" /etc/kubernetes/manifests/; fi
 done
 """
+
+
+# Whichever of the two starts it here.
+STOP_ETCD = f"""if [[ -e /etc/kubernetes/manifests/etcd.yaml ]]; then
+{END_POD}
+end etcd
+else
+  systemctl stop etcd.service
+fi"""
 
 
 def withdraw(lab: LiveLab, node: Node) -> None:
@@ -130,7 +141,7 @@ def _withdraw_balancer(lab: LiveLab, node: Node) -> None:
 
 def _withdraw_master(lab: LiveLab, node: Node) -> None:
     lead = f"{STOP_CONTROL_PLANE}\n" if is_node(lab, node.name) else ""
-    script = f"{lead}{MOVE_LEADER}\nsystemctl stop etcd.service"
+    script = f"{lead}{MOVE_LEADER}\n{STOP_ETCD}"
     lab.connections.run(node.name, script, timeout=LEAVE_SECONDS * (2 if lead else 1))
 
 

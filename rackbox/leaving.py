@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from rackbox.cluster import drain, forget_strangers
 from rackbox.errors import LabError
-from rackbox.handover import ASK_ETCD, MOVE_LEADER, STOP_CONTROL_PLANE, set_backends
+from rackbox.handover import ASK_ETCD, MOVE_LEADER, STOP_CONTROL_PLANE, STOP_ETCD, set_backends
 from rackbox.lab import LiveLab
 from rackbox.progress import Steps
 from rackbox.render import GUEST_LIBRARY
@@ -35,7 +35,7 @@ RACKBOX_ROOT=
 for _ in {{1..100}}; do
   if find_cluster && id=$(own_entry ID); then
     if [[ -z $id ]] || ask_members "$voice" remove "{{\\"ID\\": \\"$id\\"}}" >/dev/null; then
-      systemctl stop etcd.service
+      {STOP_ETCD}
       exit 0
     fi
   fi
@@ -55,7 +55,7 @@ done
 
 
 def check_masters(lab: LiveLab, state: LabState) -> None:
-    """Refuse a change of masters that etcd cannot follow. Raises ``LabError``.
+    """Refuse a change of masters, or of what starts etcd there, that etcd cannot follow. Raises ``LabError``.
 
     Members are taken out one by one while all run. Of a lab that is off, or not whole, those that stay have to be a
     majority by themselves.
@@ -63,6 +63,10 @@ def check_masters(lab: LiveLab, state: LabState) -> None:
     before, now = state.masters, [node.name for node in lab.topology.by_role("master")]
     gone = [name for name in before if name not in now]
     stay = [name for name in before if name in now]
+    if before and state.stacked != lab.topology.has_stacked_etcd:
+        was, got = ("stacked", "external") if state.stacked else ("external", "stacked")
+        text = f"kubernetes.etcd: must stay {was}, as long as the lab has its data; got {got}"
+        raise LabError(text, f"put it back, or take {lab.topology.lab} down first")
     if not gone:
         return
     if not stay:

@@ -42,8 +42,10 @@ NEEDED_IMAGES = (
     "pause",
     "flannel",
 )
-NOT_LOADED = ("etcd", "flannel-cni-plugin")
-"""Images for what is done in another way here: etcd is a service of the lab, and the plugin is mounted."""
+ETCD_IMAGE = "etcd"
+"""Loaded where etcd is stacked; else it is a service of the machines."""
+NOT_LOADED = ("flannel-cni-plugin",)
+"""Images for what is done in another way here: the plugin is mounted."""
 STORAGE_CLASS = "gluster"
 STORAGE_IMAGES = ("gluster-csi", "csi-provisioner", "csi-resizer")
 """What volumes on the lab's Gluster need. A bundle may lack them: then there is no StorageClass."""
@@ -66,6 +68,11 @@ class Image:
     def name(self) -> str:
         """``kube-apiserver`` of registry.k8s.io/kube-apiserver:v1.36.3."""
         return self.reference.rsplit("/", 1)[-1].split(":", 1)[0]
+
+    @property
+    def tag(self) -> str:
+        """``v1.36.3`` of registry.k8s.io/kube-apiserver:v1.36.3."""
+        return self.reference.rpartition(":")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +110,22 @@ class Release:
         """What ``node`` has to have, what starts first at the front: nothing that its lab has no use for."""
         here = {*WHERE.get(node.role, ())}
         left_out = {*NOT_LOADED}
+        if not topology.has_stacked_etcd:
+            left_out.add(ETCD_IMAGE)
         if topology.gluster_volume is None:
             left_out |= {*STORAGE_IMAGES}
         if not topology.has_ingress:
             left_out |= {*INGRESS_IMAGES}
         wanted = [image for image in self.images if image.on & here and image.name not in left_out]
-        order = ("pause", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "flannel", "kube-proxy")
+        order = (
+            "pause",
+            ETCD_IMAGE,
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-scheduler",
+            "flannel",
+            "kube-proxy",
+        )
         rank = {name: number for number, name in enumerate(order)}
         return tuple(sorted(wanted, key=lambda image: (rank.get(image.name, len(rank)), image.reference)))
 
@@ -238,7 +255,8 @@ def check_release(release: Release, wished: Kubernetes) -> Release:
         f"lacks cni/{name}" for name in ("bridge", "flannel", "host-local", "loopback") if name not in release.plugins
     ]
     names = {image.name for image in release.images}
-    problems += [f"lacks the image {name}" for name in NEEDED_IMAGES if name not in names]
+    needed = (*NEEDED_IMAGES, ETCD_IMAGE) if wished.etcd == "stacked" else NEEDED_IMAGES
+    problems += [f"lacks the image {name}" for name in needed if name not in names]
     wanted = ("flannel", *(("metallb",) if wished.pool else ()))
     problems += [f"lacks manifests/{name}.yaml" for name in wanted if f"{name}.yaml" not in release.manifests]
     problems += _skew(release)

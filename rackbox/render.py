@@ -119,6 +119,8 @@ def render_env(topology: Topology, node: Node, founders: Collection[str] = ()) -
             "KUBERNETES": RELEASE_DIRECTORY,
             "API": f"{topology.kubernetes.endpoint}:{topology.kubernetes.port}",
         }
+        if node.role == "master" and topology.has_stacked_etcd:
+            values["ETCD"] = "pod"
     return {f"RACKBOX_{name}": value for name, value in values.items()}
 
 
@@ -313,7 +315,8 @@ class _Renderer:
         """Where the hooks and files are that a role's machines have only as nodes of a cluster."""
         if self._topology.kubernetes is None or role not in KUBERNETES_ROLES:
             return ()
-        return "kubernetes/node", f"kubernetes/{role}"
+        stacked = ("kubernetes/stacked",) if role == "master" and self._topology.has_stacked_etcd else ()
+        return "kubernetes/node", f"kubernetes/{role}", *stacked
 
     def _shared_hooks(self, role: str) -> str:
         """The runner, its library, the common hooks and the role's: formatted once a role.

@@ -21,7 +21,8 @@ class LabState:
     """``digests`` holds, per machine, what it was booted from; ``failed`` the machines that did not come up; ``bundle``
     the directory of the Kubernetes bundle, "" where the lab has no cluster; ``upgraded`` that of the machines which an
     upgrade that is not finished has on another one already; ``masters`` those of the last ``up`` that came to its end,
-    and ``founders`` those of the first, who founded etcd's cluster: both empty before."""
+    and ``founders`` those of the first, who founded etcd's cluster: both empty before; ``stacked``: its members are
+    pods."""
 
     lab: str
     lab_file: str
@@ -36,6 +37,7 @@ class LabState:
     upgraded: dict[str, str] = field(default_factory=dict)
     founders: tuple[str, ...] = ()
     masters: tuple[str, ...] = ()
+    stacked: bool = False
 
     def with_(self, **changes: object) -> LabState:
         return replace(self, **changes)  # type: ignore[arg-type] # names are checked by replace itself

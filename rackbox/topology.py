@@ -309,6 +309,11 @@ class Topology:
         return self.kubernetes is not None and self.kubernetes.ingress != "none"
 
     @property
+    def has_stacked_etcd(self) -> bool:
+        """Whether etcd is pods of the control plane, and not a service of the masters' own."""
+        return self.kubernetes is not None and self.kubernetes.etcd == "stacked"
+
+    @property
     def lab_networks(self) -> tuple[Network, ...]:
         return tuple(network for network in self.networks if network.kind == "lab")
 

@@ -152,7 +152,8 @@ def _boot(
     if existing:
         forget_gone(lab, state)
     masters = tuple(node.name for node in lab.topology.by_role("master"))
-    done = state.with_(phase="up", digests=dict(digests), failed=(), forward_pid=pid, masters=masters)
+    stacked = lab.topology.has_stacked_etcd
+    done = state.with_(phase="up", digests=dict(digests), failed=(), forward_pid=pid, masters=masters, stacked=stacked)
     save_state(lab.paths.state, done.with_(founders=state.founders or masters))
     shutil.rmtree(lab.paths.kept, ignore_errors=True)  # of a renewal that was killed; whoever needed it has it
 

@@ -13,7 +13,7 @@ set -euo pipefail
 
 data=$RACKBOX_ROOT/var/lib/etcd/data
 
-if systemctl is-active --quiet etcd.service; then
+if etcd_runs; then
   exit 0
 fi
 if ! find_cluster 2>/dev/null; then

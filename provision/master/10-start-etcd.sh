@@ -33,17 +33,4 @@ for file in /etc/default/etcd /etc/etcd/pki/node.pem /etc/etcd/pki/ca.pem; do
   remember_file "$file"
 done
 
-member_healthy() {
-  curl --silent --show-error --fail --max-time 3 --cacert /etc/etcd/pki/ca.pem \
-    --cert /etc/etcd/pki/node.pem --key /etc/etcd/pki/node.key https://127.0.0.1:2379/health
-}
-# Refused until it has caught up.
-promote() {
-  find_cluster || return
-  [[ $(own_entry isLearner) != true ]] || ask_members "$voice" promote "{\"ID\": \"$(own_entry ID)\"}"
-}
-if [[ -e $joining ]]; then
-  wait_until "this member's vote" "$RACKBOX_WAIT_SECONDS" promote
-fi
-wait_until "a healthy etcd (a majority of: $RACKBOX_PEERS)" "$RACKBOX_WAIT_SECONDS" member_healthy
-rm -f "$joining"
+wait_for_member

@@ -6,6 +6,31 @@ own_peer=https://$RACKBOX_ADDRESS:2380
 # What a member that joins is told beside /etc/default/etcd; gone once it has a vote.
 joining=$RACKBOX_ROOT/var/lib/etcd/joining
 
+# etcd_runs: whoever starts it here, systemd or the kubelet.
+etcd_runs() {
+  pgrep --exact etcd >/dev/null
+}
+
+# wait_for_member: until this member has its vote, and is part of a healthy cluster.
+wait_for_member() {
+  if [[ -e $joining ]]; then
+    wait_until "this member's vote" "$RACKBOX_WAIT_SECONDS" promote
+  fi
+  wait_until "a healthy etcd (a majority of: $RACKBOX_PEERS)" "$RACKBOX_WAIT_SECONDS" member_healthy
+  rm -f "$joining"
+}
+
+# Refused until it has caught up.
+promote() {
+  find_cluster || return
+  [[ $(own_entry isLearner) != true ]] || ask_members "$voice" promote "{\"ID\": \"$(own_entry ID)\"}"
+}
+
+member_healthy() {
+  curl --silent --show-error --fail --max-time 3 --cacert /etc/etcd/pki/ca.pem \
+    --cert /etc/etcd/pki/node.pem --key /etc/etcd/pki/node.key https://127.0.0.1:2379/health
+}
+
 # ask_members HOST WHAT JSON: what etcd there says; its words of refusal are the error output.
 ask_members() {
   local answer

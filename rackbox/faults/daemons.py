@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rackbox.faults.pod_processes import PodProcess
 from rackbox.topology import Role
 
 # Pacemaker remembers that a resource has failed, and places it by that: the next test would meet another cluster.
@@ -28,21 +29,51 @@ if [[ -n $(systemctl show --property=ControlGroup --value {unit}) ]]; then
 fi
 """
 
+_STATES = r"""\
+group=$(systemctl show --property=ControlGroup --value {unit})
+for pid in $([[ -z $group ]] || cat "/sys/fs/cgroup$group/cgroup.procs"); do
+    printf '%s:%s ' "$pid" "$(ps --no-headers --format state --pid "$pid" || echo -)"
+done
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
     """``heal`` is bash that makes it run again, whatever was done to it. ``role`` has it, and ``stacks``: as in
-    ``Fault``."""
+    ``Fault``. ``pod`` are its processes where it is no unit, but a pod of a cluster."""
 
     name: str
     unit: str
     role: Role
     heal: str
     stacks: tuple[str, ...] = ()
+    pod: PodProcess | None = None
 
     @property
     def mend(self) -> str:
-        return _GO_ON.format(unit=self.unit) + self.heal
+        plain = _GO_ON.format(unit=self.unit) + self.heal
+        return self._either(plain, f"{self.pod.signal('CONT')} || true\n" if self.pod else "")
+
+    def signal(self, name: str) -> str:
+        """Bash that sends a signal to every process of it."""
+        plain = f"systemctl kill --kill-whom=all --signal=SIG{name} {self.unit}\n"
+        return self._either(plain, f"{self.pod.signal(name)}\n" if self.pod else "")
+
+    @property
+    def main_pid(self) -> str:
+        """Bash that prints its main process id; 0 or nothing while there is none."""
+        plain = f"systemctl show --property=MainPID --value {self.unit}\n"
+        return self._either(plain, f"{self.pod.pids}\n" if self.pod else "")
+
+    @property
+    def states(self) -> str:
+        """Bash that prints pid and state of every process of it: ``334:S 362:S``."""
+        return self._either(_STATES.format(unit=self.unit), self.pod.states if self.pod else "")
+
+    def _either(self, as_unit: str, as_pod: str) -> str:
+        if self.pod is None:
+            return as_unit
+        return f"if [[ -e /etc/kubernetes/manifests/{self.name}.yaml ]]; then\n{as_pod}else\n{as_unit}fi\n"
 
 
 def _start(*units: str) -> str:
@@ -67,4 +98,4 @@ fi
 COROSYNC = Daemon("corosync", "corosync.service", "lb", _START_CLUSTER, ("pacemaker",))
 PACEMAKER = Daemon("pacemaker", "pacemaker.service", "lb", _START_CLUSTER, ("pacemaker",))
 KEEPALIVED = Daemon("keepalived", "keepalived.service", "lb", _start("keepalived.service"), ("keepalived",))
-ETCD = Daemon("etcd", "etcd.service", "master", _start("etcd.service"))
+ETCD = Daemon("etcd", "etcd.service", "master", _start("etcd.service"), pod=PodProcess("etcd", "^etcd --", ("master",)))

@@ -6,14 +6,6 @@ from __future__ import annotations
 from rackbox.faults.base import Evidence, Fault, Site
 from rackbox.faults.daemons import Daemon
 
-STATES = r"""\
-group=$(systemctl show --property=ControlGroup --value {unit})
-for pid in $([[ -z $group ]] || cat "/sys/fs/cgroup$group/cgroup.procs"); do
-    printf '%s:%s ' "$pid" "$(ps --no-headers --format state --pid "$pid" || echo -)"
-done
-"""
-"""Prints pid and state of every process of a unit: ``334:S 362:S``."""
-
 
 class Hung(Fault):
     def __init__(self, daemon: Daemon) -> None:
@@ -24,13 +16,13 @@ class Hung(Fault):
         self.stacks = daemon.stacks
 
     def inject(self, site: Site) -> None:
-        self.break_inside(site, f"systemctl kill --kill-whom=all --signal=SIGSTOP {self.daemon.unit}")
+        self.break_inside(site, self.daemon.signal("STOP"))
 
     def heal(self, site: Site) -> None:
         self.mend_inside(site, self.daemon.mend)
 
     def evidence(self, site: Site) -> Evidence:
-        return self.look_inside(site, STATES.format(unit=self.daemon.unit))
+        return self.look_inside(site, self.daemon.states)
 
     def bitten(self, before: Evidence, after: Evidence) -> bool:
         return all_stopped(before, after)

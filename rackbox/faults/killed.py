@@ -17,14 +17,14 @@ class Killed(Fault):
         self.stacks = daemon.stacks
 
     def inject(self, site: Site) -> None:
-        self.break_inside(site, f"systemctl kill --kill-whom=all --signal=SIGKILL {self.daemon.unit}")
+        self.break_inside(site, self.daemon.signal("KILL"))
 
     def heal(self, site: Site) -> None:
         self.mend_inside(site, self.daemon.mend)
 
     def evidence(self, site: Site) -> Evidence:
         """Per machine the unit's main process id; 0 while there is none."""
-        return self.look_inside(site, f"systemctl show --property=MainPID --value {self.daemon.unit}")
+        return self.look_inside(site, self.daemon.main_pid)
 
     def bitten(self, before: Evidence, after: Evidence) -> bool:
         none = ("", "0", GONE)

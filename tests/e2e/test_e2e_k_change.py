@@ -16,6 +16,7 @@ from tests.e2e.host import Traces
 from tests.e2e.labs import BUILD_SECONDS, LabUnderTest, derive_lab
 from tests.e2e.test_e2e_k_kubernetes import is_ready, read
 
+KILLED = "api-etcd-member-killed"
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1200)]
 
 
@@ -57,14 +58,18 @@ def nodes(lab: LabUnderTest) -> dict[str, bool]:
     return {item["metadata"]["name"]: is_ready(item) for item in items}
 
 
-def test_masters_come_and_go(lab_name: str, host_before: Traces, tmp_path: Path) -> None:
-    """From one to three and back: with each the API has another server behind it, and etcd another member."""
+@pytest.mark.parametrize(("etcd", "few", "many"), [("external", 1, 3), ("stacked", 3, 5)], ids=["external", "stacked"])
+def test_masters_come_and_go(
+    lab_name: str, host_before: Traces, tmp_path: Path, etcd: str, few: int, many: int
+) -> None:
+    """And go again: with each the API has another server behind it, and etcd another member."""
     if not any(find_user_home().bundles.glob("*/manifest.json")):
         # It takes a quarter of an hour to build: whoever asks for these tests makes one first.
         pytest.skip("there is no bundle: make one with `./lab bundle`")
-    machines = {"gateway": None, "lb": None, "master": {"count": 1}, "worker": {"count": 1}}
-    changes = {"nodes": machines, "kubernetes": {"source": "bundle"}}
-    lab = derive_lab("kubernetes-small", f"{lab_name}-m", tmp_path / "lab.yaml", changes)
+    machines = {"gateway": None, "lb": None, "master": {"count": few}, "worker": {"count": 1}}
+    changes = {"nodes": machines, "kubernetes": {"source": "bundle", "etcd": etcd}}
+    base = "kubernetes-small" if etcd == "external" else "kubernetes-stacked"
+    lab = derive_lab(base, f"{lab_name}-m", tmp_path / "lab.yaml", changes)
 
     def count(number: int) -> None:
         lab.edit(lambda config: config["nodes"].update(master={"count": number}))
@@ -74,13 +79,19 @@ def test_masters_come_and_go(lab_name: str, host_before: Traces, tmp_path: Path)
     try:
         lab.up(timeout=BUILD_SECONDS)
         with Writes(lab) as writes:
-            count(3)
-            count(1)
+            count(many)
+            count(few)
         print(f"{len(writes.acknowledged)} writes, failed after one retry: {len(writes.failed)}")
         assert writes.failed == []
         listed = json.loads(lab.cli("kubectl", "--", "get", "configmaps", "--output", "json").stdout)["items"]
         assert writes.acknowledged <= {item["metadata"]["name"] for item in listed}
         assert len(writes.acknowledged) > 10
+        found = {pod["metadata"]["name"] for pod in read(lab, "pods", "--namespace", "kube-system")["items"]}
+        members = {f"etcd-master{number}" for number in range(1, few + 1)} if etcd == "stacked" else set()
+        assert {name for name in found if name.startswith("etcd-")} == members
+        if etcd == "stacked":
+            document = json.loads(lab.cli("failover-test", "--scenario", KILLED, "--json", timeout=600).stdout)
+            assert [run["verdict"] for run in document["runs"]] == ["held"]
     finally:
         _take_away(lab)
 

@@ -30,6 +30,7 @@ LABS: dict[str, str | tuple[str, ...]] = {
         "nodes/master1/",
         "nodes/worker1/",
     ),
+    "kubernetes-stacked": ("nodes/master1/files/etc/rackbox/kubernetes/kubeadm",),
 }
 
 

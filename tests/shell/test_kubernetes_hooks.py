@@ -6,15 +6,22 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rackbox.paths import PROJECT
 from tests.shell.guest import CHANGES, FakeGuest
 
 HOOKS = sorted((PROJECT / "provision/kubernetes").glob("*/[0-9][0-9]-*.sh"))
-NODE_OF = {"master": ("master1",), "node": ("master1", "worker1")}
-RUNS = [(node, path.name) for path in HOOKS for node in NODE_OF[path.parent.name]]
+STACKED = "kubernetes-stacked"
+# Of each directory of hooks: machines that run them, and their lab.
+NODES_OF = {
+    "master": (("master1", "kubernetes"),),
+    "node": (("master1", "kubernetes"), ("worker1", "kubernetes")),
+    "stacked": (("master1", STACKED),),
+}
+RUNS = [(*node, path.name) for path in HOOKS for node in NODES_OF[path.parent.name]]
 CLUSTER_CHANGES = re.compile(
-    r"^(kubeadm init phase (certs|kubeconfig|control-plane|upload|addon)|kubectl apply|ctr .* import|mount)\b"
+    r"^(kubeadm init phase (certs|kubeconfig|control-plane|etcd|upload|addon)|kubectl apply|ctr .* import|mount)\b"
 )
 
 FAKES = {
@@ -30,6 +37,7 @@ esac
 kubernetes=$RACKBOX_ROOT/etc/kubernetes
 case $* in
   *control-plane\\ all*) mkdir -p "$kubernetes/manifests" && touch "$kubernetes/manifests/kube-scheduler.yaml" ;;
+  *etcd\\ local*) mkdir -p "$kubernetes/manifests" && cp "${!#}" "$kubernetes/manifests/etcd.yaml" ;;
   *kubeconfig\\ admin*) echo '    server: https://api.kube.demo:6443' >"$kubernetes/admin.conf" ;;
 esac
 """,
@@ -52,8 +60,8 @@ esac
 }
 
 
-def make_guest(directory: Path, node: str) -> tuple[FakeGuest, dict[str, str]]:
-    guest = FakeGuest(directory, node, "kubernetes")
+def make_guest(directory: Path, node: str, lab: str = "kubernetes") -> tuple[FakeGuest, dict[str, str]]:
+    guest = FakeGuest(directory, node, lab)
     for name, body in FAKES.items():
         guest.fake(name, body)
     release = directory / "release"
@@ -75,9 +83,9 @@ def _put(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-@pytest.mark.parametrize(("node", "hook"), RUNS)
-def test_a_second_run_changes_nothing(node: str, hook: str, tmp_path: Path) -> None:
-    guest, extra = make_guest(tmp_path, node)
+@pytest.mark.parametrize(("node", "lab", "hook"), RUNS)
+def test_a_second_run_changes_nothing(node: str, lab: str, hook: str, tmp_path: Path) -> None:
+    guest, extra = make_guest(tmp_path, node, lab)
     path = f"{guest.node.role}/{hook}"
     first = guest.hook(path, **extra)
     assert first.returncode == 0, first.stderr
@@ -151,3 +159,31 @@ def test_another_name_in_the_config_is_another_certificate(tmp_path: Path) -> No
     config.write_text(config.read_text() + "# more\n")
     assert guest.hook("master/30-make-control-plane.sh", **extra).returncode == 0
     assert any(line.startswith("kubeadm init phase certs all") for line in guest.calls())
+
+
+def test_masters_found_an_etcd_of_pods_together_or_join_it(tmp_path: Path) -> None:
+    guest, extra = make_guest(tmp_path, "master1", STACKED)
+
+    def told() -> dict[str, str]:
+        """What kubeadm is told beside what it would be told anywhere."""
+        assert guest.hook("master/32-make-etcd.sh", **extra).returncode == 0
+        made = list(yaml.safe_load_all((guest.root / "etc/kubernetes/manifests/etcd.yaml").read_text()))[1]
+        arguments = {argument["name"]: argument["value"] for argument in made["etcd"]["local"]["extraArgs"]}
+        return {name: value for name, value in arguments.items() if name.startswith("initial-cluster")}
+
+    everybody = ",".join(f"master{number}=https://192.168.1.1{number}:2380" for number in (1, 2, 3))
+    lab = {"initial-cluster-token": STACKED}
+    assert told() == lab | {"initial-cluster": everybody, "initial-cluster-state": "new"}
+    joining = guest.root / "var/lib/etcd/joining"
+    _put(joining, "ETCD_INITIAL_CLUSTER_STATE=existing\nETCD_INITIAL_CLUSTER=a=https://192.168.1.9:2380\n")
+    assert told() == lab | {"initial-cluster": "a=https://192.168.1.9:2380", "initial-cluster-state": "existing"}
+
+
+def test_a_certificate_that_is_renewed_reaches_the_pod(tmp_path: Path) -> None:
+    guest, extra = make_guest(tmp_path, "master1", STACKED)
+    own, seen = guest.root / "etc/etcd/pki/node.pem", guest.root / "etc/kubernetes/pki/etcd/server.crt"
+    for text in (own.read_text(), "(a newer certificate)\n"):
+        own.write_text(text)
+        assert guest.hook("master/10-start-etcd.sh", **extra).returncode == 0
+        assert seen.read_text() == text
+    assert not [line for line in guest.calls() if "etcd.service" in line]

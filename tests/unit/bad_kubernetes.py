@@ -30,6 +30,13 @@ KUBERNETES = [
         "must come with balancers before several masters (nodes.lb); got 3 masters",
     ),
     Bad(
+        "cluster: stacked etcd on one master",
+        CLUSTER.replace("master:", "master: {count: 1}") + "  etcd: stacked\n",
+        8,
+        "kubernetes.etcd",
+        "must come with 3 masters or more (nodes.master); got 1",
+    ),
+    Bad(
         "cluster: odd source",
         CLUSTER + "  source: internet\n",
         8,
@@ -39,7 +46,7 @@ KUBERNETES = [
     Bad("cluster: version is a number", CLUSTER + "  version: 1.36\n", 8, "kubernetes.version", "in quotes"),
     Bad("cluster: version with a v", CLUSTER + "  version: v1.36.3\n", 8, "kubernetes.version", "got v1.36.3"),
     Bad("cluster: docker", CLUSTER + "  runtime: docker\n", 8, "kubernetes.runtime", "must be containerd; got docker"),
-    Bad("cluster: stacked etcd", CLUSTER + "  etcd: stacked\n", 8, "kubernetes.etcd", "must be external; got stacked"),
+    Bad("cluster: odd etcd", CLUSTER + "  etcd: none\n", 8, "kubernetes.etcd", "must be external or stacked; got none"),
     Bad(
         "cluster: pods in the lab",
         CLUSTER + "  pod_network: 192.168.0.0/16\n",

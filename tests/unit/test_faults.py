@@ -80,6 +80,19 @@ def test_what_an_injection_sends(lab: FakeLab, name: str) -> None:
     assert "10.77." not in script
 
 
+@pytest.mark.parametrize(("name", "signal"), [("etcd-killed", "KILL"), ("etcd-hung", "STOP")])
+def test_an_etcd_that_is_a_pod_is_found_by_its_process(lab: FakeLab, name: str, signal: str) -> None:
+    site = site_of(lab, name)
+    FAULTS[name].inject(site)
+    FAULTS[name].heal(site)
+    (inject,), (heal,) = sent_to(lab, site, "inject"), sent_to(lab, site, "heal")
+    for script, word in ((inject, signal), (heal, "CONT")):
+        as_pod, as_unit = script.split("then\n", 1)[1].split("else\n", 1)
+        assert f"pkill --signal {word} --full '^etcd --'" in as_pod
+        assert "etcd.service" not in as_pod
+        assert "etcd.service" in as_unit
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_acts_inside_or_needs_a_provider_that_can(name: str) -> None:
     assert (name in INJECTIONS) is not bool(FAULTS[name].needs)

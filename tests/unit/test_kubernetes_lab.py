@@ -11,16 +11,18 @@ import pytest
 import yaml
 
 from rackbox.config import parse_config
+from rackbox.errors import LabError
 from rackbox.forwarding import plan_forwards
 from rackbox.health import health_json, judge_lab
 from rackbox.hooks import load_sources
 from rackbox.paths import LabPaths
 from rackbox.planner import plan_topology
 from rackbox.providers import lxc
-from rackbox.release import STORAGE_IMAGES, Release
+from rackbox.release import STORAGE_IMAGES, Release, check_release
 from rackbox.render import render_env, render_lab
 from rackbox.topology import Node, Topology
 from rackbox.yamlfile import YamlFile
+from tests.bundles import make_release
 from tests.rendering import RELEASE, TARGET, fake_credentials, rendered, shipped, text
 from tests.unit.test_health import healthy
 
@@ -124,6 +126,26 @@ def test_masters_agree_on_all_but_themselves() -> None:
     assert documents[1]["etcd"]["external"]["endpoints"] == ["https://127.0.0.1:2379"]
 
 
+def test_masters_agree_on_a_stacked_etcd_too() -> None:
+    """Also on one that came later: whom etcd was founded with is not said there."""
+    files = [text("kubernetes-stacked", f"nodes/master{n}/files/etc/rackbox/kubernetes/kubeadm.yaml") for n in (1, 2)]
+    assert len({file.split("\n---\n", 1)[1] for file in files}) == 1
+    etcd = list(yaml.safe_load_all(files[0]))[1]["etcd"]["local"]
+    assert (etcd["dataDir"], etcd["imageTag"]) == ("/var/lib/etcd/data", "v1.36.3")
+    assert "initial-cluster" not in {argument["name"] for argument in etcd["extraArgs"]}
+
+
+def test_a_bundle_without_etcd_s_image_is_refused_where_etcd_is_a_pod(tmp_path: Path) -> None:
+    release = make_release(tmp_path / "1.36.3-x")
+    bare = replace(release, images=tuple(image for image in release.images if image.name != "etcd"))
+    cluster = shipped("kubernetes-stacked").kubernetes
+    assert cluster is not None
+    assert check_release(release, cluster) is release
+    assert check_release(bare, replace(cluster, etcd="external")) is bare
+    with pytest.raises(LabError, match="lacks the image etcd"):
+        check_release(bare, cluster)
+
+
 def test_images_come_in_the_order_of_their_use() -> None:
     topology = shipped(LAB)
     first = [image.name for image in RELEASE.images_of(topology.node("master1"), topology)][:2]
@@ -138,6 +160,8 @@ def test_images_come_in_the_order_of_their_use() -> None:
         "gluster-csi",
         "traefik",
     ]
+    stacked = shipped("kubernetes-stacked")
+    assert [i.name for i in RELEASE.images_of(stacked.node("master1"), stacked)][:2] == ["pause", "etcd"]
     bare = cluster_lab(ingress="none")
     without = [image.name for image in RELEASE.images_of(bare.node("worker1"), bare)]
     assert without == ["pause", "flannel", "kube-proxy", "coredns"]

@@ -16,9 +16,9 @@ THREE = ("master1", "master2", "master3")
 FIVE = (*THREE, "master4", "master5")
 
 
-def lab(now: tuple[str, ...], running: tuple[str, ...]) -> Any:
+def lab(now: tuple[str, ...], running: tuple[str, ...], *, stacked: bool = False) -> Any:
     masters = tuple(SimpleNamespace(name=name) for name in now)
-    topology = SimpleNamespace(lab="x", by_role=lambda role: masters)
+    topology = SimpleNamespace(lab="x", by_role=lambda role: masters, has_stacked_etcd=stacked)
     provider = SimpleNamespace(running=lambda topology, paths: frozenset(running))
     return SimpleNamespace(topology=topology, provider=provider, paths=None)
 
@@ -54,6 +54,13 @@ def test_what_etcd_cannot_follow_is_refused(now: tuple[str, ...], running: tuple
         check_masters(lab(now, running), LabState("x", "x.yaml", "lxc", masters=THREE))
     assert words in str(raised.value)
     assert raised.value.hint
+
+
+@pytest.mark.parametrize(("was", "got"), [("external", "stacked"), ("stacked", "external")])
+def test_whoever_starts_etcd_stays_the_same(was: str, got: str) -> None:
+    state = LabState("x", "x.yaml", "lxc", masters=THREE, stacked=was == "stacked")
+    with pytest.raises(LabError, match=f"kubernetes.etcd: must stay {was}.*got {got}"):
+        check_masters(lab(THREE, THREE, stacked=got == "stacked"), state)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 
 # shellcheck source=/dev/null disable=SC2154 # lib/status says where the library is
 . "$library/$RACKBOX_ROLE/plain-status.sh"
+if [[ ${RACKBOX_ETCD-} == pod ]]; then # etcd is no unit here
+  units=()
+fi
 units+=(kubelet.service)
 if [[ $RACKBOX_ROLE == master ]]; then
   units+=(containerd.service)
