@@ -78,7 +78,14 @@ def command(
         state = lab.state
         facts = {**lab.provider.facts(), "box": state.box_version if state else ""}
         report = failover_test(
-            lab, scenarios, repeat, provider=lab.provider.name, facts=facts, resume=resume or None, say=say
+            lab,
+            scenarios,
+            repeat,
+            provider=lab.provider.name,
+            facts=facts,
+            resume=resume or None,
+            say=say,
+            patience=lab.provider.patience,
         )
     page = lab.paths.runs / f"{report.group}-report.html"
     write_page(report, page)
@@ -139,18 +146,19 @@ def failover_test(
     resume: str | None = None,
     say: Callable[[str], None] = lambda text: None,
     stage: Stage | None = None,
+    patience: float = 1.0,
 ) -> FailoverReport:
     """Break ``lab`` by each of ``scenarios`` (all that the lab can survive, if none is named), ``repeat`` times each.
 
     ``facts`` are kept in every history's header (cgroup view, versions). ``resume`` is the group (time stamp) of a
     series to go on with: runs that came to their end are judged again, not made again. ``say`` is told of progress,
-    one line at a time. Raises ``LabError`` for what cannot be run, before anything is touched; ``KeyboardInterrupt``
-    once all is healed.
+    one line at a time; ``patience``: how many times as long as containers the lab's machines take. Raises ``LabError``
+    for what cannot be run, before anything is touched; ``KeyboardInterrupt`` once all is healed.
     """
     if resume:
         scenarios, repeat = _recall_series(lab.paths.runs, resume, scenarios, repeat)
     chosen, notes = choose_scenarios(lab.topology, scenarios, repeat, provider)
-    stage = stage or Stage(say=say)
+    stage = stage or Stage(say=say, patience=patience)
     group = resume or datetime.fromtimestamp(stage.wall()).strftime("%Y%m%dT%H%M%S")
     if resume and not find_runs(lab.paths.runs, resume):
         raise LabError(f"{lab.paths.runs}: no runs of {resume} to go on with", "`ls` it to see what there is")

@@ -260,7 +260,7 @@ STAGES: dict[str, Stage] = {
 def _play(course: _Course, scenario: str) -> FailoverReport:
     lab = course.lab
     facts = {**lab.provider.facts(), "box": course.box.version}
-    report = failover_test(lab, [scenario], provider=lab.provider.name, facts=facts)
+    report = failover_test(lab, [scenario], provider=lab.provider.name, facts=facts, patience=lab.provider.patience)
     for item in report.scenarios:
         if item.worst is not None:
             course.figures[f"{item.scenario}_ms"] = round(item.worst * 1000, 1)

@@ -38,7 +38,8 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a run needs of the world besides the lab; tests put in a clock of their own and probes that only pretend."""
+    """What a run needs of the world besides the lab; tests put in a clock of their own and probes that only pretend.
+    ``patience``: how many times as long as containers its machines take."""
 
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
@@ -48,6 +49,7 @@ class Stage:
     collect_logs: Callable[[Lab, Path, Path, float], object] = collect_logs
     say: Callable[[str], None] = lambda text: None
     interrupts: Interrupts = field(default_factory=Interrupts)
+    patience: float = 1.0
 
 
 def play_scenario(
@@ -68,11 +70,11 @@ class _Play:
     def __init__(self, lab: Lab, scenario: Scenario, run_dir: Path, stage: Stage) -> None:
         self.recorder = Recorder(run_dir / HISTORY, "test", stage.clock, stage.wall)
         self._lab = lab
-        self._scenario = scenario
+        self._scenario = scenario.slowed(stage.patience)
         self._dir = run_dir
         self._stage = stage
         self._fault = FAULTS[scenario.fault]
-        self._lookout = Lookout(lab, scenario, run_dir / HISTORY)
+        self._lookout = Lookout(lab, self._scenario, run_dir / HISTORY)
         self._begun = stage.wall()
         self._site: Site | None = None
         self._redundant = False
@@ -111,7 +113,7 @@ class _Play:
         self._fault.heal(Site(self._lab, names))
         try:
             with self._stage.interrupts.allowed():
-                self._lab.wait_healthy(PREFLIGHT_SECONDS)
+                self._lab.wait_healthy(PREFLIGHT_SECONDS * self._stage.patience)
         except WaitTimeout as error:  # not a verdict: nothing was broken, nothing was measured
             hint = "`./lab status` shows what is wrong, `./lab up` brings back what is off"
             raise LabError(f"before the fault: {error.message}", hint) from error
@@ -206,7 +208,7 @@ class _Play:
         self.recorder.write("holders", phase="recovered", holders=holders, silent=silent)
         if self._fault.passes:
             with contextlib.suppress(WaitTimeout), self._stage.interrupts.allowed():
-                self._lab.wait_healthy(self._fault.passes)
+                self._lab.wait_healthy(self._fault.passes * self._stage.patience)
                 self._note_redundant()
 
     # --- after
@@ -257,7 +259,7 @@ class _Play:
             return
         self._stage.say("looking whether anything was left behind")
         with self._stage.interrupts.allowed():
-            problems = find_problems(self._lab, AUDIT_SECONDS)
+            problems = find_problems(self._lab, AUDIT_SECONDS * self._stage.patience)
         self._try_note("audit", phase="healed", problems=problems)
         for problem in problems:
             self._stage.say(f"left behind: {problem}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rackbox.topology import Role, Topology
 
@@ -71,6 +71,16 @@ class Scenario:
             raise ValueError(f"scenario {self.name}: judged probe {self.judged} is not among its probes")
         if unknown := [name for name in (*self.limits, *self.fenced_limits) if name not in LIMITS]:
             raise ValueError(f"scenario {self.name}: unknown limits {', '.join(unknown)}")
+
+    def slowed(self, patience: float) -> Scenario:
+        """The same for machines that take ``patience`` times as long as containers: what it waits for at most."""
+        return replace(
+            self,
+            start=self.start * patience,
+            recover=self.recover * patience,
+            settle=self.settle * patience,
+            heal=self.heal * patience,
+        )
 
 
 def find_limits(topology: Topology, scenario: Scenario) -> dict[str, float]:

@@ -4,10 +4,13 @@ back to a moment while it runs. One lab for the whole file; emulated where there
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -134,6 +137,35 @@ def test_the_whole_lab_goes_back_to_a_moment(vms: LabUnderTest) -> None:
     assert vms.boots() == boots
     assert time.time() - started < 500
     vms.cli("snapshot.remove")
+
+
+@pytest.mark.timeout(2 * UP_SECONDS)
+def test_what_was_acknowledged_outlives_a_power_cut_of_all(vms: LabUnderTest) -> None:
+    """QEMU killed under a writer: what etcd has acknowledged was on the disks' side of the guest's flush."""
+    vms.live.wait_healthy(300)
+    acknowledged: list[int] = []
+    cut = threading.Event()
+
+    def write() -> None:
+        for number in itertools.count():
+            if cut.is_set():
+                return
+            if vms.etcd(vms.etcd_url, "put", f"/cut/{number}", "kept", check=False).returncode == 0:
+                acknowledged.append(number)
+
+    with ThreadPoolExecutor() as pool:
+        writer = pool.submit(write)
+        deadline = time.monotonic() + 120
+        while len(acknowledged) < 20 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        vms.power_off(vms.names())
+        cut.set()
+        writer.result()
+    assert len(acknowledged) >= 20
+    assert not vms.live.provider.running(vms.live.topology, vms.live.paths)
+    vms.up(timeout=UP_SECONDS)
+    lost = [n for n in acknowledged if vms.etcd(vms.etcd_url, "get", f"/cut/{n}").stdout.strip() != "kept"]
+    assert lost == []
 
 
 @pytest.mark.timeout(300)
