@@ -176,6 +176,9 @@ class Keepalived:
     preempt: bool
 
 
+VOTE_HEARTBEAT_MIN_MS = 100
+
+
 @dataclass(frozen=True, slots=True)
 class LoadBalancer:
     """The balancer pair's settings. Times are milliseconds. ``ha`` names the stack that keeps the floating IP.
@@ -201,6 +204,12 @@ class LoadBalancer:
     haproxy_watch_ms: int
     arp_refresh: bool
     keepalived: Keepalived
+
+    @property
+    def vote_heartbeat_ms(self) -> int:
+        """How often the third vote is spoken to. A balancer counts as gone there after 2.2 heartbeats: by the time
+        that token and consensus are over, so that nobody waits for it."""
+        return max(VOTE_HEARTBEAT_MIN_MS, round((self.token_ms + self.consensus_ms) / 2.1))
 
     @property
     def tracks_haproxy(self) -> bool:

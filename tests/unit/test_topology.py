@@ -222,3 +222,13 @@ def test_one_more_machine_moves_nobody(data: dict[str, Any], role: str) -> None:
     kept = {node.name: identity(node) for node in after.nodes}
     assert all(kept[node.name] == identity(node) for node in before.nodes)
     assert len(after.nodes) == len(before.nodes) + step
+
+
+@pytest.mark.parametrize(("token", "consensus", "heartbeat"), [("150ms", "60ms", 100), ("3s", "3600ms", 3143)])
+def test_the_third_vote_is_as_patient_as_the_balancers(token: str, consensus: str, heartbeat: int) -> None:
+    """Faster than that, it would be lost for every moment in which a slow machine does nothing."""
+    planned_lab = planned(load_balancer={"corosync": {"token": token, "consensus": consensus}})
+    balancer = planned_lab.load_balancer
+    assert balancer is not None
+    assert balancer.vote_heartbeat_ms == heartbeat
+    assert 1 <= 2.2 * heartbeat / (balancer.token_ms + balancer.consensus_ms) <= 1.05
