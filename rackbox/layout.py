@@ -32,8 +32,8 @@ SERIAL = "ttyS0,115200n8"
 COMMAND_LINE = f"rootfstype=ext4 console=tty0 console={SERIAL} quiet mitigations=off"
 """The last console is the machine's own: /dev/console, where a login waits and systemd's last words go.
 
-A lab's machines run their owner's programs alone. With the kernel's page table isolation an emulated one takes 1.7 to 1.9
-times as long: each system call throws away what QEMU knows of addresses."""
+A lab's machines run their owner's programs alone. With the kernel's page table isolation an emulated one takes 1.7 to
+1.9 times as long: each system call throws away what QEMU knows of addresses."""
 
 _TYPES = {  # sfdisk's aliases differ between releases; these are the UEFI specification's and the LVM project's
     "bios": "21686148-6449-6E6F-744E-656564454649",
