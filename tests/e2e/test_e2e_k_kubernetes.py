@@ -23,6 +23,7 @@ from tests.e2e.claims import MIB, NAMESPACE, Claims, claim, pod
 from tests.e2e.conftest import _take_away
 from tests.e2e.host import Traces
 from tests.e2e.labs import BUILD_SECONDS, LabUnderTest, derive_lab, environment
+from tests.e2e.outside import outside_of
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1200)]
 
@@ -112,6 +113,12 @@ def test_pods_reach_pods_services_names_and_the_lab(cluster: LabUnderTest, demo:
     script = "import socket; print(socket.gethostbyname('master1.kube.demo'))"
     named = kubectl(cluster, "--namespace", "demo", "exec", first, "--", "python3", "-c", script).stdout.strip()
     assert named == str(cluster.live.topology.node("master1").address), "the lab's names, through the gateway"
+
+
+def test_pods_reach_the_outside_by_the_gateway_alone(cluster: LabUnderTest, demo: dict[str, str]) -> None:
+    with outside_of(cluster) as outside:
+        seen = {fetch(pod["metadata"]["name"], cluster, outside.url) for pod in pods_of(cluster, "web")}
+        assert seen == {outside.gateway}, "under the gateway's address, from every worker"
 
 
 def test_the_demo_answers_everywhere(cluster: LabUnderTest, demo: dict[str, str]) -> None:
