@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rackbox.history import PROBE_SOURCE, Attempt, History, HistoryError, Record
-from rackbox.outage import BASELINE_SECONDS, baseline, find_starvation
+from rackbox.outage import baseline, baseline_seconds, find_starvation
 
 MIN_GOOD_BEFORE = 10
 
@@ -46,15 +46,16 @@ def check_bite(history: History, header: Record) -> list[str]:
 def check_probe(history: History, header: Record, judged: str, injected: Record) -> list[str]:
     attempts = history.attempts(judged)
     interval = read_interval(history, judged)
-    before = baseline(attempts, injected.t)
+    seconds = baseline_seconds(interval)
+    before = baseline(attempts, injected.t, seconds)
     good = sum(attempt.good for attempt in before)
-    needed = min(MIN_GOOD_BEFORE, int(0.8 * BASELINE_SECONDS / interval))
+    needed = min(MIN_GOOD_BEFORE, int(0.8 * seconds / interval))
     doubts: list[str] = []
     if good < max(needed, 1):
-        doubts.append(f"{judged}: {good} good attempts in the second before the fault; needs {max(needed, 1)}")
+        doubts.append(f"{judged}: {good} good attempts in the {seconds:g} s before the fault; needs {max(needed, 1)}")
     if bad := len(before) - good:
-        doubts.append(f"{judged}: {bad} failed attempts in the second before the fault")
-    if starved := find_starvation(attempts, injected.t - BASELINE_SECONDS, _watch_end(history, attempts), interval):
+        doubts.append(f"{judged}: {bad} failed attempts in the {seconds:g} s before the fault")
+    if starved := find_starvation(attempts, injected.t - seconds, _watch_end(history, attempts), interval):
         doubts.append(f"{judged} {starved}")
     return doubts
 

@@ -13,15 +13,17 @@ from pathlib import Path
 from rackbox.errors import LabError
 from rackbox.history import ATTEMPT, PROBE_SOURCE, HistoryError, as_attempt
 from rackbox.machine import Lab
-from rackbox.outage import BASELINE_SECONDS
+from rackbox.outage import BASELINE_SECONDS, baseline_seconds
 from rackbox.probes import PROBES, ProbeSettings
 from rackbox.probes.process import RunningProbe, plan_settings
 from rackbox.recorder import HistoryTail
 from rackbox.scenarios import Scenario
 from rackbox.watchers import Watchers
 
-CALM_SECONDS = BASELINE_SECONDS + 0.2
-"""How long every probe must have been good without a break before anything is broken."""
+_SPARE_CALM = 0.2
+CALM_SECONDS = BASELINE_SECONDS + _SPARE_CALM
+"""How long every probe must have been good without a break before anything is broken; the judged one for longer, where
+it asks so seldom that the verdict would have too little to go by."""
 _SPARE_SECONDS = 140.0
 
 
@@ -46,6 +48,7 @@ StartWatchers = Callable[[Lab, Path, Path], Watchers]
 class _Sight:
     """What was seen of one probe so far."""
 
+    calm: float = CALM_SECONDS
     first: float = 0.0
     newest_good: float = 0.0
     newest_bad: float = 0.0
@@ -71,7 +74,8 @@ class Lookout:
         bound = scenario.start + scenario.recover + scenario.settle + scenario.heal + _SPARE_SECONDS
         for name in scenario.probes:
             settings = plan_settings(self._lab, name, self._history, run_dir.name, PROBES[name].pace, bound)
-            self._sights[name] = _Sight()
+            judged = baseline_seconds(settings.interval) + _SPARE_CALM
+            self._sights[name] = _Sight(judged if name == scenario.judged else CALM_SECONDS)
             self._probes[name] = start_probe(self._lab, settings, run_dir / f"probe-{name}.log")
 
     def not_calm(self) -> str:
@@ -79,9 +83,10 @@ class Lookout:
         short = [
             name
             for name, sight in self._sights.items()
-            if not sight.first or sight.newest_good - max(sight.newest_bad, sight.first) < CALM_SECONDS
+            if not sight.first or sight.newest_good - max(sight.newest_bad, sight.first) < sight.calm
         ]
-        return f"not yet good for {CALM_SECONDS:g} s: {', '.join(short)}" if short else ""
+        longest = max((sight.calm for sight in self._sights.values()), default=CALM_SECONDS)
+        return f"not yet good for {longest:g} s: {', '.join(short)}" if short else ""
 
     def not_settled(self, since: float) -> str:
         """Which probes have not been good for the scenario's ``settle`` seconds, all of them after ``since``."""

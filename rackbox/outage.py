@@ -184,6 +184,12 @@ def _find_end(
         index = again
 
 
+def baseline_seconds(interval: float) -> float:
+    """How long a probe is to be good before a fault, one that asks every ``interval`` seconds: a second, or four
+    requests."""
+    return max(BASELINE_SECONDS, 4 * interval)
+
+
 def baseline(attempts: Sequence[Attempt], injected: float, seconds: float = BASELINE_SECONDS) -> list[Attempt]:
     """The attempts that were begun and done within the last ``seconds`` before the injection."""
     return [attempt for attempt in attempts if attempt.start >= injected - seconds and attempt.end < injected]

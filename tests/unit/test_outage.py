@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackbox.history import Attempt
-from rackbox.outage import baseline, draw_timeline, find_starvation, measure_outage, percentile
+from rackbox.outage import baseline, baseline_seconds, draw_timeline, find_starvation, measure_outage, percentile
 
 INTERVAL = 0.02
 
@@ -232,3 +232,7 @@ def test_a_timeline_shows_the_worst_of_each_slice() -> None:
 )
 def test_percentiles_are_nearest_rank(values: list[float], rank: int, expected: float | None) -> None:
     assert percentile(values, rank) == expected
+
+
+def test_a_probe_that_asks_seldom_is_looked_at_for_longer() -> None:
+    assert [baseline_seconds(interval) for interval in (0.02, 0.1, 1.0, 5.0)] == [1.0, 1.0, 4.0, 20.0]
