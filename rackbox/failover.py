@@ -158,6 +158,7 @@ def failover_test(
     if resume:
         scenarios, repeat = _recall_series(lab.paths.runs, resume, scenarios, repeat)
     chosen, notes = choose_scenarios(lab.topology, scenarios, repeat, provider)
+    chosen = [scenario.slowed(patience) for scenario in chosen]
     stage = stage or Stage(say=say, patience=patience)
     group = resume or datetime.fromtimestamp(stage.wall()).strftime("%Y%m%dT%H%M%S")
     if resume and not find_runs(lab.paths.runs, resume):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from rackbox.cluster import drain, is_node, uncordon
 from rackbox.errors import MachineError
+from rackbox.faults.daemons import ETCD_IS_A_POD
 from rackbox.lab import LiveLab
 from rackbox.targets import find_holders
 from rackbox.topology import Node, Role
@@ -73,8 +74,7 @@ done
 """
 
 
-# Whichever of the two starts it here.
-STOP_ETCD = f"""if [[ -e /etc/kubernetes/manifests/etcd.yaml ]]; then
+STOP_ETCD = f"""if {ETCD_IS_A_POD}; then
 {END_POD}
 end etcd
 else
@@ -142,7 +142,7 @@ def _withdraw_balancer(lab: LiveLab, node: Node) -> None:
 def _withdraw_master(lab: LiveLab, node: Node) -> None:
     lead = f"{STOP_CONTROL_PLANE}\n" if is_node(lab, node.name) else ""
     script = f"{lead}{MOVE_LEADER}\n{STOP_ETCD}"
-    lab.connections.run(node.name, script, timeout=LEAVE_SECONDS * (2 if lead else 1))
+    lab.connections.run(node.name, script, timeout=LEAVE_SECONDS * (3 if lead else 1))
 
 
 def _withdraw_gluster(lab: LiveLab, node: Node) -> None:

@@ -17,7 +17,7 @@ from rackbox.render import GUEST_LIBRARY
 from rackbox.state import LabState
 from rackbox.wait import NotYet, wait_for
 
-LEAVE_SECONDS = 90.0
+LEAVE_SECONDS = 150.0
 FORGET_SECONDS = 60.0
 
 # etcd refuses as long as a majority would be lost by it. Somebody else is asked, because a member that is out ends

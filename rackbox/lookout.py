@@ -78,6 +78,11 @@ class Lookout:
             self._sights[name] = _Sight(judged if name == scenario.judged else CALM_SECONDS)
             self._probes[name] = start_probe(self._lab, settings, run_dir / f"probe-{name}.log")
 
+    @property
+    def longest_calm(self) -> float:
+        """How many seconds it takes at least until ``not_calm`` has nothing to say."""
+        return max((sight.calm for sight in self._sights.values()), default=CALM_SECONDS)
+
     def not_calm(self) -> str:
         """Which probes have not been good for long enough since they began; empty: all have."""
         short = [
@@ -85,8 +90,7 @@ class Lookout:
             for name, sight in self._sights.items()
             if not sight.first or sight.newest_good - max(sight.newest_bad, sight.first) < sight.calm
         ]
-        longest = max((sight.calm for sight in self._sights.values()), default=CALM_SECONDS)
-        return f"not yet good for {longest:g} s: {', '.join(short)}" if short else ""
+        return f"not yet good for {self.longest_calm:g} s: {', '.join(short)}" if short else ""
 
     def not_settled(self, since: float) -> str:
         """Which probes have not been good for the scenario's ``settle`` seconds, all of them after ``since``."""

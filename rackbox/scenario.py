@@ -1,8 +1,8 @@
 """Plays one scenario against a lab, once, and leaves a history. It judges nothing.
 
-preflight (heal what was left behind, lab healthy, one holder) → onlookers → good for a second → break → good again, and
-for a while → heal → healthy again → audit → onlookers end. Whatever happens on the way, Ctrl-C included, the fault is
-healed and the onlookers are gone. Entry point: ``play_scenario``.
+preflight (heal what was left behind, lab healthy, one holder) → onlookers → good for a second or four requests → break
+→ good again, and for a while → heal → healthy again → audit → onlookers end. Whatever happens on the way, Ctrl-C
+included, the fault is healed and the onlookers are gone. Entry point: ``play_scenario``.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ class _Play:
     def __init__(self, lab: Lab, scenario: Scenario, run_dir: Path, stage: Stage) -> None:
         self.recorder = Recorder(run_dir / HISTORY, "test", stage.clock, stage.wall)
         self._lab = lab
-        self._scenario = scenario.slowed(stage.patience)
+        self._scenario = scenario
         self._dir = run_dir
         self._stage = stage
         self._fault = FAULTS[scenario.fault]
-        self._lookout = Lookout(lab, self._scenario, run_dir / HISTORY)
+        self._lookout = Lookout(lab, scenario, run_dir / HISTORY)
         self._begun = stage.wall()
         self._site: Site | None = None
         self._redundant = False
@@ -148,9 +148,10 @@ class _Play:
             self._lab.machine(nodes[0].name).run(f"# heal failures\n{FORGET_FAILURES}", timeout=20.0)
 
     def _wait_for_good(self) -> None:
-        """Every probe good for a second and a bit without a break: the calm that the fault is seen against."""
+        """Every probe good for a while without a break: the calm that the fault is seen against."""
         self._stage.say("probing")
-        self._wait("the probes before the fault", self._lookout.not_calm, self._scenario.start)
+        limit = self._scenario.start + 2 * self._lookout.longest_calm
+        self._wait("the probes before the fault", self._lookout.not_calm, limit)
         self.recorder.write("good-before")
 
     # --- the fault

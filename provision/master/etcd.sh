@@ -6,9 +6,13 @@ own_peer=https://$RACKBOX_ADDRESS:2380
 # What a member that joins is told beside /etc/default/etcd; gone once it has a vote.
 joining=$RACKBOX_ROOT/var/lib/etcd/joining
 
-# etcd_runs: whoever starts it here, systemd or the kubelet.
+# etcd_runs: whoever starts it here, the kubelet or systemd.
 etcd_runs() {
-  pgrep --exact etcd >/dev/null
+  if [[ ${RACKBOX_ETCD-} == pod ]]; then
+    pgrep --full '^etcd --' >/dev/null
+  else
+    systemctl is-active --quiet etcd.service
+  fi
 }
 
 # wait_for_member: until this member has its vote, and is part of a healthy cluster.

@@ -29,6 +29,17 @@ if [[ -n $(systemctl show --property=ControlGroup --value {unit}) ]]; then
 fi
 """
 
+ETCD_IS_A_POD = "grep --quiet '^RACKBOX_ETCD=' /etc/rackbox/env"
+"""Bash: whether the kubelet starts etcd on this machine, and not systemd."""
+
+# A kubelet waits longer each time before it starts a container again that has ended, up to five minutes; it forgets
+# that when it is started again itself. Its containers go on meanwhile.
+_MEND_POD = """\
+{go_on} || true
+if ! pgrep --full '{ids}' >/dev/null; then
+    systemctl restart kubelet.service
+fi
+"""
 _STATES = r"""\
 group=$(systemctl show --property=ControlGroup --value {unit})
 for pid in $([[ -z $group ]] || cat "/sys/fs/cgroup$group/cgroup.procs"); do
@@ -40,7 +51,7 @@ done
 @dataclass(frozen=True, slots=True)
 class Daemon:
     """``heal`` is bash that makes it run again, whatever was done to it. ``role`` has it, and ``stacks``: as in
-    ``Fault``. ``pod`` are its processes where it is no unit, but a pod of a cluster."""
+    ``Fault``. ``pod`` are its processes where it is no unit, but a pod of a cluster (a stacked etcd)."""
 
     name: str
     unit: str
@@ -52,7 +63,9 @@ class Daemon:
     @property
     def mend(self) -> str:
         plain = _GO_ON.format(unit=self.unit) + self.heal
-        return self._either(plain, f"{self.pod.signal('CONT')} || true\n" if self.pod else "")
+        if self.pod is None:
+            return plain
+        return self._either(plain, _MEND_POD.format(go_on=self.pod.signal("CONT"), ids=self.pod.pattern))
 
     def signal(self, name: str) -> str:
         """Bash that sends a signal to every process of it."""
@@ -73,7 +86,7 @@ class Daemon:
     def _either(self, as_unit: str, as_pod: str) -> str:
         if self.pod is None:
             return as_unit
-        return f"if [[ -e /etc/kubernetes/manifests/{self.name}.yaml ]]; then\n{as_pod}else\n{as_unit}fi\n"
+        return f"if {ETCD_IS_A_POD}; then\n{as_pod}else\n{as_unit}fi\n"
 
 
 def _start(*units: str) -> str:

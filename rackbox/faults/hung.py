@@ -11,7 +11,7 @@ class Hung(Fault):
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
         self.name = f"{daemon.name}-hung"
-        self.summary = f"SIGSTOP to every process of {daemon.unit}"
+        self.summary = f"SIGSTOP to every process of {daemon.unit}{' or its pod' if daemon.pod else ''}"
         self.roles = (daemon.role,)
         self.stacks = daemon.stacks
 

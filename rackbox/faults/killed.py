@@ -12,7 +12,7 @@ class Killed(Fault):
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
         self.name = f"{daemon.name}-killed"
-        self.summary = f"SIGKILL to every process of {daemon.unit}"
+        self.summary = f"SIGKILL to every process of {daemon.unit}{' or its pod' if daemon.pod else ''}"
         self.roles = (daemon.role,)
         self.stacks = daemon.stacks
 

@@ -77,7 +77,7 @@ class Scenario:
         return replace(
             self,
             start=self.start * patience,
-            recover=self.recover * patience,
+            recover=self.recover if self.lasts else self.recover * patience,  # the former is how long it lasts
             settle=self.settle * patience,
             heal=self.heal * patience,
         )

@@ -39,10 +39,15 @@ def home() -> Home:
 
 @pytest.fixture(scope="module")
 def libvirt_box(home: Home) -> Box:
-    """The current one; built, and so booted by the gate, if anything has changed."""
-    result = rebuild(home, OS, "libvirt", Console(file=io.StringIO()), if_changed=True, gate=True)
-    assert result.problems == ()
+    """The current one; built, and so booted by the gate, if anything has changed. A lab may have built it, whose own
+    machines were its proof: then it is packed again, for the gate."""
+    console = Console(file=io.StringIO())
+    result = rebuild(home, OS, "libvirt", console, if_changed=True, gate=True)
     box = current_box(home.boxes, OS, "libvirt")
+    if box is not None and not (box.path.parent / "gate").exists():
+        result = rebuild(home, OS, "libvirt", console, if_changed=False, gate=True)
+        box = current_box(home.boxes, OS, "libvirt")
+    assert result.problems == ()
     assert box is not None
     check_box(box)
     return box

@@ -46,7 +46,7 @@ class Joining:
     def __init__(self, directory: Path, *members: dict[str, object]) -> None:
         self.guest = FakeGuest(directory, "master2")
         self.guest.fake("curl", ETCD)
-        self.guest.fake("pgrep", "exit 1")
+        self.guest.fake("systemctl", "exit 3")
         self.listing = self.guest.state / "members"
         if members:
             self.listing.write_text(json.dumps({"members": members}))

@@ -13,6 +13,9 @@ copy() {
   cmp --silent "$2" "$3" || install -D --mode="$1" "$2" "$3"
 }
 
+if systemctl is-active --quiet etcd.service; then
+  systemctl stop etcd.service
+fi
 mkdir -p "$RACKBOX_ROOT/var/lib/etcd"
 chmod 0700 "$RACKBOX_ROOT/var/lib/etcd"
 copy 0644 "$own/ca.pem" "$pki/etcd/ca.crt"
