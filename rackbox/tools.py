@@ -23,7 +23,6 @@ from rackbox.run import run
 
 BACKPORTS = "/bookworm-backports"
 """What follows a package's name, as apt-get(8) has it, that Debian 12 has in its backports only, or too old without."""
-APT_INSTALL = "apt-get update && apt-get install --no-install-recommends"
 VERSION_TIMEOUT_S = 20.0
 
 
@@ -202,6 +201,18 @@ def _require(checks: list[Check], title: str) -> list[Check]:
     return checks
 
 
+def apt_commands(packages: Sequence[str]) -> str:
+    """What installs ``packages``; those of another suite first, with what they need from there, which apt-get(8) does
+    not find for ``package/suite`` alone."""
+    groups: dict[str, list[str]] = {}
+    for name, _, suite in sorted((package.partition("/") for package in packages), key=lambda parts: not parts[2]):
+        groups.setdefault(f"--target-release={suite} " if suite else "", []).append(name)
+    install = "apt-get install --no-install-recommends"
+    return " && ".join(
+        ["apt-get update", *(f"{install} {option}{' '.join(names)}" for option, names in groups.items())]
+    )
+
+
 def how_to_fix(checks: Iterable[Check], release: Release, home: Home) -> list[str]:
     """One line for all that apt can bring, then one for each thing that needs something else."""
     failed = [check for check in checks if not check.ok]
@@ -212,17 +223,13 @@ def how_to_fix(checks: Iterable[Check], release: Release, home: Home) -> list[st
         wanted = [name.split("/")[0] for name in wanted]
     packaged = [name for name in wanted if name not in elsewhere]
     lines = []
-    if not release.is_debian_12:
-        packaged = [name.removesuffix(BACKPORTS) for name in packaged]
-    elif any(name.endswith(BACKPORTS) for name in packaged):
-        lines.append("Debian's bookworm-backports must be among apt's sources; `./lab up --provider libvirt` adds it")
+    if suites := sorted({name.split("/")[1] for name in packaged if "/" in name}):
+        lines.append(f"Debian's {', '.join(suites)} must be among apt's sources; `./lab up --provider libvirt` adds it")
     if packaged and release.has_apt:
         untried = "" if release.is_debian_12 else f"   (names as in Debian 12, not tried on {release.name})"
-        lines.append(f"as root: {APT_INSTALL} {' '.join(packaged)}{untried}")
+        lines.append(f"as root: {apt_commands(packaged)}{untried}")
     elif packaged:
         lines.append(f"install what brings these Debian packages' programs on {release.name}: {' '.join(packaged)}")
-    if suites := sorted({name.split("/")[1] for name in wanted if "/" in name}):
-        lines.append(f"apt needs the suite {', '.join(suites)} for that: `./lab image` adds it where it is not there")
     lines += [f"{name}: {elsewhere[name]}" for name in wanted if name in elsewhere]
     lines += [f"{check.name}: {check.fix}" for check in failed if check.fix]
     return lines

@@ -34,6 +34,7 @@ from rackbox.tools import (
 )
 
 HOME = Home(Path("/srv/rackbox"), Path("/run/rackbox"))
+INSTALL = "apt-get update && apt-get install --no-install-recommends"
 BOOKWORM = Release("debian", "12", "Debian 12")
 TRIXIE = Release("debian", "13", "Debian 13")
 NOBLE = Release("ubuntu", "24.04", "Ubuntu 24.04", ("debian",))
@@ -102,7 +103,7 @@ MISSING = [
 ]
 
 FIXES = [
-    (BOOKWORM, [f"as root: {tools.APT_INSTALL} packer lxc vagrant-lxc", "disk: make room"]),
+    (BOOKWORM, [f"as root: {INSTALL} packer lxc vagrant-lxc", "disk: make room"]),
     (
         TRIXIE,
         ["recommends lxc   (names as in Debian 12", "packer: not in Debian 13", "VAGRANT_HOME=/srv/rackbox/vagrant"],
@@ -196,9 +197,7 @@ def test_doctor_prints_what_is_missing_and_the_line_to_paste(monkeypatch: pytest
     text = console.export_text()
     assert "✗  packer" in text
     assert "✓  nftables" in text
-    assert f"as root: {tools.APT_INSTALL} packer lxc vagrant-lxc\n" in text, (
-        "never broken over lines: it is to be pasted"
-    )
+    assert f"as root: {INSTALL} packer lxc vagrant-lxc\n" in text, "never broken over lines: it is to be pasted"
 
 
 def test_available_memory_is_read() -> None:
@@ -277,7 +276,7 @@ def test_old_qemu_is_refused_for_emulation(
     assert check.ok is ok
     assert "7.2 corrupts" in check.need
     fix = "\n".join(how_to_fix([check], BOOKWORM, HOME))
-    assert ok or ("qemu-system-x86/bookworm-backports" in fix and "bookworm-backports must be among" in fix)
+    assert ok or ("--target-release=bookworm-backports qemu-system-x86" in fix and "backports must be among" in fix)
     elsewhere = "\n".join(how_to_fix([check], tools.Release("debian", "13", "Debian 13"), HOME))
     assert ok or "qemu-system-x86 " in f"{elsewhere} "
     assert "bookworm-backports" not in elsewhere
