@@ -11,12 +11,15 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from rackbox.providers.libvirt import LibvirtProvider
 from tests.e2e.host import Traces, host_traces, left_behind
 from tests.e2e.labs import LabUnderTest, derive_lab
+from tests.e2e.seen import what_machines_see
 from tests.e2e.writing import CHECK, WRITER
 
 pytestmark = pytest.mark.vm
@@ -30,9 +33,39 @@ def before() -> Traces:
     return host_traces()
 
 
+@dataclass(frozen=True, slots=True)
+class InContainers:
+    """The same lab, of the same name, as it was in containers; it is gone by now."""
+
+    plan: str
+    seen: dict[str, dict[str, list[str]]]
+
+
 @pytest.fixture(scope="module")
-def vms(before: Traces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
-    lab = derive_lab("vm-small", f"vm-{os.getpid()}", tmp_path_factory.mktemp("vm") / "lab.yaml", {})
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("vm") / "lab.yaml"
+
+
+@pytest.fixture(scope="module")
+def in_containers(before: Traces, file: Path) -> InContainers:
+    lab = derive_lab("vm-small", f"vm-{os.getpid()}", file, {"provider": "lxc"})
+    try:
+        lab.up(timeout=UP_SECONDS)
+        return InContainers(planned(lab), what_machines_see(lab))
+    finally:
+        lab.cli("down", timeout=300)
+
+
+def planned(lab: LabUnderTest) -> str:
+    """The topology as text, byte for byte; what the provider can do stands beside it."""
+    document = json.loads(lab.cli("plan", "--json").stdout)
+    del document["capabilities"]
+    return json.dumps(document)
+
+
+@pytest.fixture(scope="module")
+def vms(in_containers: InContainers, file: Path) -> Iterator[LabUnderTest]:
+    lab = derive_lab("vm-small", f"vm-{os.getpid()}", file, {})
     try:
         lab.up(timeout=UP_SECONDS)
         yield lab
@@ -46,6 +79,14 @@ def test_it_is_healthy_and_says_so(vms: LabUnderTest) -> None:
     assert document["verdict"] == "healthy"
     assert {machine["name"] for machine in document["machines"]} == {"gateway", "lb1", "lb2", "master1"}
     assert isinstance(vms.live.provider, LibvirtProvider)
+
+
+@pytest.mark.timeout(300)
+def test_it_is_the_same_lab_as_in_containers(vms: LabUnderTest, in_containers: InContainers) -> None:
+    """Planned alike to the byte; and names, leases, routes, what runs and what listens are the same from inside."""
+    assert planned(vms) == in_containers.plan
+    assert what_machines_see(vms) == in_containers.seen
+    assert len(in_containers.seen["gateway"]["leases"]) == 3
 
 
 @pytest.mark.timeout(300)

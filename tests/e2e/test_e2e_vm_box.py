@@ -80,8 +80,8 @@ def test_its_disk_is_sound_and_compressed(disk: Path) -> None:
 
 @pytest.mark.parametrize(
     "hardware",
-    [Hardware(disk="scsi"), Hardware(uefi=True)],
-    ids=["virtio-scsi", "UEFI"],
+    [Hardware(disk="ahci"), Hardware(disk="scsi", uefi=True)],
+    ids=["AHCI", "virtio-scsi by UEFI"],
 )
 def test_it_boots_on_other_hardware(disk: Path, hardware: Hardware, tmp_path: Path) -> None:
     if hardware.uefi and not UEFI.exists():
