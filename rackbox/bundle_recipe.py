@@ -224,9 +224,9 @@ DOCKER = "docker"
 DOCKER_PROGRAMS = (
     DebianProgram("docker.io", "usr/sbin/dockerd", "dockerd"),
     DebianProgram("docker-cli", "usr/bin/docker", "docker"),
+    DebianProgram("tini", "usr/bin/tini", "docker-init"),
 )
-"""The engine's package first. Not docker-proxy and docker-init: pods' ports are not the engine's business, and their
-first process is the pause program."""
+"""The engine's package first. Without docker-proxy: pods' ports are not the engine's business."""
 
 _K8S = "registry.k8s.io"
 

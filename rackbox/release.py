@@ -30,6 +30,7 @@ from rackbox.yamlfile import load_yaml
 RELEASE_DIRECTORY = "/opt/rackbox/kubernetes"
 """Where the machines see the bundle."""
 MAKE_ONE = "make one with `./lab bundle`, or name one by kubernetes.bundle"
+STAYS = "a lab that has machines stays with its bundle: put it back, or take the lab down first"
 FETCH = "`./lab up` fetches them, and `./lab bundle --from packages` does before"
 
 WHERE = {"master": ("control-plane", "etcd"), "worker": ("worker",)}
@@ -201,7 +202,7 @@ def choose_release(
     ``LabError`` where what was asked for cannot be had."""
 
     def choose(source: Literal["bundle", "packages"], reason: str, release: Release) -> Choice:
-        check_runtime(release, wished.runtime, lab_file)
+        check_runtime(release, wished.runtime, lab_file, STAYS if booted else MAKE_RUNTIME)
         return Choice(source, reason, check_release(release, wished), describe_runtime(release, wished.runtime))
 
     if booted:
@@ -264,12 +265,12 @@ def _release(bundle: Bundle) -> Release:
     )
 
 
-def check_runtime(release: Release, runtime: str, lab_file: Path) -> None:
+def check_runtime(release: Release, runtime: str, lab_file: Path, hint: str = MAKE_RUNTIME) -> None:
     """Raise ``ConfigError`` unless ``release`` is enough for the runtime that the lab's file asks for."""
     able = runtimes_of(release.components)
     if runtime not in able:
         text = f"must be {' or '.join(able)} with bundle {release.name}; got {runtime}"
-        raise ConfigError([load_yaml(lab_file).problem(("kubernetes", "runtime"), text)], MAKE_RUNTIME)
+        raise ConfigError([load_yaml(lab_file).problem(("kubernetes", "runtime"), text)], hint)
 
 
 def check_release(release: Release, wished: Kubernetes) -> Release:

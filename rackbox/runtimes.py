@@ -8,10 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from rackbox.oci import config_digest
-from rackbox.release import Image
 from rackbox.topology import Topology
 
 
@@ -20,7 +17,7 @@ class Runtime:
     """``endpoint`` is where kubelets speak to it, ``data`` the directory of what it has, on a volume; ``units`` are its
     services, the one with the endpoint first; in that order they are stopped. ``load`` is a command that takes an
     archive on its standard input; ``listing`` is bash that prints reference and identity of those of the images in
-    ``$@`` which are there."""
+    ``$@`` which are there: the digest of the image's manifest, or ``by_config`` that of its config."""
 
     name: str
     endpoint: str
@@ -28,15 +25,11 @@ class Runtime:
     units: tuple[str, ...]
     load: str
     listing: str
+    by_config: bool = False
 
     def list_images(self, references: Collection[str]) -> str:
         """Bash that prints a line for each of these images that is there: reference, identity."""
         return f"set -- {shlex.join(sorted(references))}\n{self.listing}"
-
-    def identity_of(self, image: Image, directory: Path) -> str:
-        """What an image of the bundle in ``directory`` is called there: the digest of its manifest, or of its config.
-        Raises ``LabError`` for an archive that cannot be read."""
-        return config_digest(directory / image.path) if self.name == "docker" else image.digest
 
 
 RUNTIMES: Mapping[str, Runtime] = {
@@ -59,6 +52,7 @@ RUNTIMES: Mapping[str, Runtime] = {
             """for image; do
   if id=$(docker image inspect --format '{{.Id}}' "$image" 2>/dev/null); then printf '%s %s\\n' "$image" "$id"; fi
 done""",
+            by_config=True,
         ),
     )
 }

@@ -28,6 +28,7 @@ from rackbox.history import JsonValue
 from rackbox.kubeconfig import require_cluster, write_kubeconfig
 from rackbox.lab import LiveLab, lab_lock, open_lab
 from rackbox.labfiles import render_files
+from rackbox.oci import config_digest
 from rackbox.paths import Home
 from rackbox.release import MAKE_ONE, Image, Release, check_release, read_release
 from rackbox.render import write_rendered
@@ -212,7 +213,8 @@ def load_images(lab: LiveLab, node: Node, release: Release) -> None:
     script = runtime.list_images([image.reference for image in images])
     there = {*lab.connections.run(node.name, script, timeout=30).stdout.splitlines()}
     for image in images:
-        if f"{image.reference} {runtime.identity_of(image, release.directory)}" not in there:
+        identity = config_digest(release.directory / image.path) if runtime.by_config else image.digest
+        if f"{image.reference} {identity}" not in there:
             _load_image(lab, node, release, image)
 
 
