@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
 from pathlib import Path
@@ -22,19 +21,7 @@ from rackbox.bundle_recipe import COMPONENTS, CRI_DOCKERD, DOCKER, DOCKER_PROGRA
 from rackbox.errors import CommandFailed, LabError
 from rackbox.paths import Home
 from rackbox.run import Result
-from tests.bundling import make_document
-
-ENGINE = "26.1.5+dfsg1-9+deb13u1"
-DEBS = {f"docker.io_{ENGINE}": "engine", f"docker-cli_{ENGINE}": "client", "tini_0.19.0-3": "init", "libc6_2.41-12": ""}
-
-
-def write_tree(target: Path, programs: dict[str, str]) -> None:
-    """A root file system as mmdebstrap leaves one: programs, and the packages that they came in."""
-    with tarfile.open(target, "w") as archive:
-        for name, text in {**programs, **{f"var/cache/apt/archives/{deb}_amd64.deb": deb for deb in DEBS}}.items():
-            member = tarfile.TarInfo(f"./{name}")
-            member.size = len(text)
-            archive.addfile(member, io.BytesIO(text.encode()))
+from tests.bundling import ENGINE, make_document, write_tree
 
 
 @pytest.fixture
