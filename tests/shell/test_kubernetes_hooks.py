@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 
 from rackbox.oci import Entry, ImageConfig, write_image, write_layer
 from rackbox.paths import PROJECT
+from rackbox.render import GUEST_LIBRARY
 from tests.shell.guest import CHANGES, FakeGuest
 
 HOOKS = sorted((PROJECT / "provision/kubernetes").glob("*/[0-9][0-9]-*.sh"))
@@ -148,6 +150,31 @@ def test_docker_loads_what_it_lacks_or_has_in_another_form(tmp_path: Path) -> No
     make_archive(Path(extra["RACKBOX_KUBERNETES"]) / "images/pause.tar", "pause", "another")
     assert guest.hook("worker/12-load-images.sh", **extra).returncode == 0
     assert [line.rpartition("/")[2] for line in guest.calls() if line.startswith("docker load")] == ["pause.tar"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"), [(-998, "own"), (1000, 1000), (None, None)], ids=["lower", "higher", "none"]
+)
+def test_no_container_gets_an_oom_score_below_the_engine_s(
+    wanted: int | None, given: int | str | None, tmp_path: Path
+) -> None:
+    """Else none would start where root may not lower it; all other calls reach runc as they are."""
+    guest, _ = make_guest(tmp_path, "worker1", DOCKER)
+    guest.fake("runc", "")
+    program = "restrained-runc"
+    settings = json.loads((guest.root / "etc/docker/daemon.json").read_text())
+    named = settings["runtimes"][settings["default-runtime"]]["path"]
+    assert named == f"{GUEST_LIBRARY}/{program}"
+    config = tmp_path / "bundle/config.json"
+    process = {"args": ["/pause"], **({} if wanted is None else {"oomScoreAdj": wanted})}
+    _put(config, json.dumps({"ociVersion": "1.2.0", "process": process}))
+    for words in (["--root", "/r", "create", "--bundle", str(config.parent), "id"], ["kill", "id", "9"]):
+        done = guest.script(program, *words)
+        assert done.returncode == 0, done.stderr
+        assert guest.calls() == [f"runc {' '.join(words)}"]
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    expected = process if wanted is None else process | {"oomScoreAdj": own if given == "own" else given}
+    assert json.loads(config.read_text()) == {"ociVersion": "1.2.0", "process": expected}
 
 
 def test_docker_stands_on_a_containerd_that_runs(tmp_path: Path) -> None:
