@@ -82,11 +82,11 @@ def test_the_demo_answers_and_keeps_its_data_on_a_claimed_volume(cluster: LabUnd
     curl = ["curl", "-sS", "--fail", "-m", "10"]
     cluster.client([*curl, "-d", "text=docked", demo["in the lab"]])
     assert "docked" in cluster.client([*curl, demo["in the lab"] + "entries"]).stdout.split()
-    (claimed,) = read(cluster, "pvc", "--namespace", "demo")["items"]
-    assert claimed["status"]["phase"] == "Bound"
-    (database,) = pods_of(cluster, "database")
-    mounts = cluster.run(database["spec"]["nodeName"], "grep gluster.csi.rackbox /proc/mounts | grep /mount").stdout
-    assert "fuse.glusterfs" in mounts
+    claimed = read(cluster, "pvc", "--namespace", "demo")["items"]
+    assert claimed
+    assert {claim["status"]["phase"] for claim in claimed} == {"Bound"}
+    mounts = kubectl(cluster, "--namespace", "demo", "exec", "database-0", "--", "cat", "/proc/mounts").stdout
+    assert [line.split()[2] for line in mounts.splitlines() if line.split()[1] == "/data"] == ["fuse.glusterfs"]
 
 
 def test_logs_and_exec_go_through_cri_dockerd(cluster: LabUnderTest, demo: dict[str, str]) -> None:
@@ -96,7 +96,9 @@ def test_logs_and_exec_go_through_cri_dockerd(cluster: LabUnderTest, demo: dict[
 
 
 def test_an_engine_that_is_started_anew_leaves_pods_alone(cluster: LabUnderTest, demo: dict[str, str]) -> None:
-    """The engine of a worker and cri-dockerd with it: no container ends, and new ones can be started."""
+    """The engine of a worker and cri-dockerd with it: no container ends, and they are reached as before."""
+    serving = "systemctl show --property=MainPID --value docker.service cri-docker.service"
+    engine = cluster.run("worker1", serving).stdout.split()
     asked = "docker ps --no-trunc --quiet --filter name=k8s_web_"
     before = cluster.run("worker1", asked).stdout.split()
     assert before
@@ -106,6 +108,9 @@ def test_an_engine_that_is_started_anew_leaves_pods_alone(cluster: LabUnderTest,
         assert time.monotonic() < end, "the engine does not know its containers any more"
         time.sleep(0.5)
     cluster.live.wait_healthy(SYSTEM_SECONDS)
+    assert not {*engine} & {*cluster.run("worker1", serving).stdout.split()}, "both are others now"
+    for pod in pods_of(cluster, "web"):
+        assert fetch(pod["metadata"]["name"], cluster, "http://web.demo.svc.cluster.local/readyz") == "ok"
 
 
 def test_a_worker_that_lost_its_power_runs_its_pods_again(cluster: LabUnderTest, demo: dict[str, str]) -> None:
