@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -22,10 +22,14 @@ SCHEMA = 1
 KIND = "rackbox-kubernetes-bundle"
 MANIFEST = "manifest.json"
 REBUILD = "make the bundle again with `./lab bundle`"
+MAKE_RUNTIME = "make a bundle that has Docker with `./lab bundle --docker`"
 MACHINES = ("control-plane", "worker", "etcd")
 """Where a part may be needed. ``etcd`` is a machine that runs etcd as a service."""
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 """uname(2)'s names → Go's and Debian's."""
+
+RUNTIMES: Mapping[str, tuple[str, ...]] = {"containerd": (), "docker": ("docker", "cri-dockerd")}
+"""Which components a bundle must have for each runtime of a lab."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[0-9A-Za-z][\w.+-]*")
@@ -97,6 +101,11 @@ class Bundle:
     def size(self) -> int:
         """Bytes."""
         return sum(part.size for part in self.parts)
+
+
+def runtimes_of(components: Collection[str]) -> tuple[str, ...]:
+    """The container runtimes that a bundle with these components is enough for. containerd may be the boxes' own."""
+    return tuple(name for name, needed in RUNTIMES.items() if {*needed} <= {*components})
 
 
 def minor_of(release: str) -> str:

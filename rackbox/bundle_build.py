@@ -6,10 +6,7 @@ goes on where it was, and one that is asked for again has nothing to do.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
-import tarfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,14 +18,16 @@ from rich.console import Console
 from rackbox.bundle import MANIFEST, Bundle, kept_roots, read_bundle
 from rackbox.bundle_cache import Cache, Kept, digest_of, digest_of_tree
 from rackbox.bundle_check import check_files
+from rackbox.bundle_debian import EPOCH, Debian, docker_files, take_docker, take_userland
 from rackbox.bundle_parts import Parts, add_manifest, assemble, bundle_builder
 from rackbox.bundle_pins import Pins
 from rackbox.bundle_recipe import (
     COMPONENTS,
+    CRI_DOCKERD,
+    DOCKER,
     IMAGES,
     MANIFESTS,
     SUITE,
-    USERLAND,
     Component,
     Image,
     reference_of,
@@ -46,32 +45,18 @@ from rackbox.golang import (
     output_name,
     required_version,
 )
-from rackbox.oci import Blob, Entry, ImageConfig, layer_from_tree, layer_of, write_image, write_layer
-from rackbox.packer import apart
+from rackbox.oci import Blob, Entry, ImageConfig, layer_of, write_image, write_layer
 from rackbox.paths import Home
-from rackbox.run import run
 
-EPOCH = 0
-"""The time of every file in an image: what is the same must come out the same."""
 RECIPE = 1
 """To be raised when the same inputs are to be built in another way: the cache is asked by it, too."""
 KEPT_S = 60 * 86400.0
 """How long a component that no build has used stays in the cache."""
-TREE_S = 900.0
-LEFT_OUT = (
-    "usr/share/doc/",
-    "usr/share/man/",
-    "usr/share/locale/",
-    "usr/share/info/",
-    "usr/share/lintian/",
-    "var/",
-    "dev/",
-)
-_ALTERNATIVES = ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore")
 
 
-def build_from_go(home: Home, pins: Pins, arch: str, console: Console) -> Bundle:
-    """A complete bundle in the catalogue: the one that is there, if the same things would come out."""
+def build_from_go(home: Home, pins: Pins, arch: str, console: Console, *, docker: bool = False) -> Bundle:
+    """A complete bundle in the catalogue: the one that is there, if the same things would come out. With ``docker`` it
+    has Docker Engine and cri-dockerd, too."""
     check_pins(pins)
     if any(component.compiler for component in COMPONENTS) and not (check := check_compiler()).ok:
         raise MissingTool(f"{check.name}: {check.found}; needs {check.need}", check.fix)
@@ -82,15 +67,16 @@ def build_from_go(home: Home, pins: Pins, arch: str, console: Console) -> Bundle
         cache = Cache(home.data / "cache" / "bundle")
         kept: dict[str, Kept] = {}
         keys: dict[str, str] = {}
-        for component in COMPONENTS:
+        debian = Debian(cache, arch, work, log, console)
+        if docker:  # first: that it cannot be had is seen before the long ones
+            kept[DOCKER] = take_docker(debian, keys)
+        for component in components_of(docker=docker):
             go = find_go(pins.modules[component.name])
             name, key = f"{component.name}-{arch}", component_key(component, pins, arch, go)
             found = cache.find(name, key)
             kept[component.name] = found or _build(component, pins, arch, go, cache, name, key, work, log, console)
             keys[name] = key
-        name, key = f"userland-{arch}", digest_of(RECIPE, SUITE, USERLAND, arch)
-        userland = cache.find(name, key) or _fetch_userland(cache, arch, name, key, work, log, console)
-        keys[name] = key
+        userland = take_userland(debian, keys)
         cache.drop_others(keys, KEPT_S, time.time())
         made_from = digest_of(keys, [asdict(image) for image in IMAGES], RECIPE)
         if (same := _made_before(home, made_from)) is not None:
@@ -106,9 +92,14 @@ def build_from_go(home: Home, pins: Pins, arch: str, console: Console) -> Bundle
     return bundle
 
 
+def components_of(*, docker: bool) -> tuple[Component, ...]:
+    """What is built, in this order."""
+    return (CRI_DOCKERD, *COMPONENTS) if docker else COMPONENTS
+
+
 def check_pins(pins: Pins) -> None:
     """Raise unless every go.mod names the version that is pinned."""
-    for component in COMPONENTS:
+    for component in components_of(docker=True):
         directory = pins.modules[component.name]
         wanted, found = pins.components[component.name], required_version(directory, component.module)
         if component.module and found != wanted:
@@ -135,14 +126,6 @@ def stamps_of(component: Component, version: str, date: str) -> dict[str, str]:
     return {name: text.format(**values) for name, text in component.stamps.items()}
 
 
-def userland_entries() -> list[Entry]:
-    """What the packages' own scripts would have made: the links that Debian's alternatives are, and /tmp."""
-    links = [Entry(f"usr/sbin/{name}", link="xtables-nft-multi") for name in _ALTERNATIVES]
-    links += [Entry(name, link=f"usr/{name}") for name in ("bin", "sbin", "lib", "lib64")]
-    links += [Entry(f"usr/bin/{name}", link="busybox") for name in ("cp", "sh", "ls", "cat")]
-    return [*links, Entry("tmp", mode=0o1777), Entry("run"), Entry("var/run", link="/run")]
-
-
 def _build(
     component: Component,
     pins: Pins,
@@ -158,12 +141,12 @@ def _build(
     started = time.monotonic()
     module, version = pins.modules[component.name], pins.components[component.name]
     console.print(f"building {component.name} {version} with {go.version} (log: {log})", soft_wrap=True)
-    source = find_source(module, component.module, log) if component.module else None
     made = work / component.name
     made.mkdir()
     packages = [program.package for program in component.programs]
-    stamps = stamps_of(component, version, source.time if source else "")
     try:
+        source = find_source(module, component.module, log) if component.module else None
+        stamps = stamps_of(component, version, source.time if source else "")
         build_programs(
             module, packages, made, arch=arch, stamps=stamps, tags=component.tags, log=log, compiler=component.compiler
         )
@@ -183,48 +166,12 @@ def _build(
     return kept
 
 
-def _fetch_userland(cache: Cache, arch: str, name: str, key: str, work: Path, log: Path, console: Console) -> Kept:
-    """Debian's packet filters and their libraries, unpacked and not installed: no package manager in an image."""
-    started = time.monotonic()
-    made = work / "userland"
-    made.mkdir()
-    tree = work / "userland.tar"
-    argv = ["mmdebstrap", "--variant=extract", f"--architectures={arch}", "--format=tar", "--skip=cleanup/apt"]
-    argv += ["--skip=essential/unlink", f"--include={','.join(USERLAND)}", SUITE, str(tree)]
-    environment = {**os.environ, "TMPDIR": str(work), "SOURCE_DATE_EPOCH": str(EPOCH)}
-    run([*apart(), *argv], timeout=TREE_S, env=environment, log=log)
-    packages = packages_in(tree)
-    layer_from_tree(made / "layer.tar", tree, userland_entries(), EPOCH, LEFT_OUT)
-    tree.unlink()
-    kept = cache.keep(name, key, made, {"packages": packages})
-    console.print(f"[green]✓[/] {len(packages)} packages of Debian {SUITE}  {time.monotonic() - started:.0f} s")
-    return kept
-
-
-def packages_in(tree: Path) -> list[dict[str, str]]:
-    """The .deb files that mmdebstrap has left in a tree: name, version, architecture, SHA-256."""
-    found = []
-    with tarfile.open(tree) as archive:
-        for member in archive.getmembers():
-            directory, _, file = member.name.rpartition("/")
-            if member.isfile() and directory.endswith("var/cache/apt/archives") and file.endswith(".deb"):
-                content = archive.extractfile(member)
-                assert content is not None
-                package, version, arch = file.removesuffix(".deb").split("_")
-                sha256 = hashlib.sha256(content.read()).hexdigest()
-                version = version.replace("%3a", ":")
-                found.append({"name": package, "version": version, "architecture": arch, "sha256": sha256})
-    if not found:
-        raise LabError(f"{tree}: no packages in it", "is mmdebstrap older than 1.0?")
-    return sorted(found, key=lambda package: package["name"])
-
-
 def _pack(pins: Pins, arch: str, kept: Mapping[str, Kept], userland: Kept, work: Path, out: Path) -> Parts:
     """Copy the programs and write the images; the parts' lists."""
     parts = Parts()
     for directory in ("bin", "cni", "images", "manifests"):
         (out / directory).mkdir(parents=True)
-    for component in COMPONENTS:
+    for component in components_of(docker=DOCKER in kept):
         have = kept[component.name]
         for program in component.programs:
             if not program.install:
@@ -241,6 +188,8 @@ def _pack(pins: Pins, arch: str, kept: Mapping[str, Kept], userland: Kept, work:
                 }
             )
         parts.materials += [module_part(module) for module in have.notes["modules"]]
+    if DOCKER in kept:
+        docker_files(parts, kept[DOCKER], out)
     base = layer_of(userland.path("layer.tar"))
     for image in IMAGES:
         parts.images.append(_pack_image(image, pins, arch, kept[image.component], base, work, out))
@@ -295,6 +244,9 @@ def _explain(error: CommandFailed, component: Component, log: Path, work: Path) 
         error.hint = "the compiler or the linker was killed, mostly for memory: linking the kubelet needs about 2 GiB"
     elif "dial tcp" in text or "no such host" in text or "403 Forbidden" in text:
         error.hint = "the Go module proxy was not reached or refused: see `go env GOPROXY`; what is done is kept"
+    elif "404 Not Found" in text or "410 Gone" in text or "not available" in text:
+        error.message = f"{component.module} of {component.name} cannot be had from the Go module proxy:\n{text}"
+        error.hint = "name a proxy that has it: see `go env GOPROXY`; what is done is kept"
     else:
         error.hint = f"the whole output is in {log}; what is done is kept: run it again to go on"
     return error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from rackbox.box import sha256_of
-from rackbox.bundle import REBUILD, Bundle, minor_of, release_numbers
+from rackbox.bundle import MAKE_RUNTIME, REBUILD, Bundle, minor_of, release_numbers, runtimes_of
 from rackbox.bundle_recipe import IMAGES
 from rackbox.errors import LabError
 from rackbox.oci import read_image
@@ -17,8 +17,6 @@ from rackbox.oci import read_image
 OLDER_KUBELETS = 3
 """Minors that a kubelet may be behind the API servers (Kubernetes' version skew policy; kubeadm refuses more)."""
 PROGRAMS = ("kubeadm", "kubelet", "kubectl")
-RUNTIMES = {"containerd": ("containerd",), "docker": ("cri-dockerd",)}
-"""What a bundle must hold for each runtime, besides Docker Engine itself, which comes from the distribution."""
 
 
 def check_bundle(bundle: Bundle, *, arch: str, stacked_etcd: bool = False) -> None:
@@ -85,11 +83,10 @@ def check_images(bundle: Bundle) -> None:
 
 def check_runtime(bundle: Bundle, runtime: str) -> None:
     """Raise unless the bundle brings what the container runtime ``containerd`` or ``docker`` needs."""
-    lacks = [name for name in RUNTIMES[runtime] if name not in bundle.components]
-    if lacks:
+    able = runtimes_of(bundle.components)
+    if runtime not in able:
         raise LabError(
-            f"bundle {bundle.version}: kubernetes.runtime: {runtime} needs {', '.join(lacks)}, which is not in it",
-            "use the runtime containerd, or a bundle made with `./lab bundle --from upstream`",
+            f"kubernetes.runtime: must be {' or '.join(able)} with bundle {bundle.version}; got {runtime}", MAKE_RUNTIME
         )
 
 

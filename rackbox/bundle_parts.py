@@ -35,12 +35,14 @@ ROOM_MIB = 4000
 
 @dataclass(slots=True)
 class Parts:
-    """What a bundle is put together from. ``entries`` are lists of the manifest, without size and checksum."""
+    """What a bundle is put together from. ``entries`` are lists of the manifest, without size and checksum;
+    ``versions`` those of components that are not pinned, by their name."""
 
     files: list[dict[str, Any]] = field(default_factory=list)
     images: list[dict[str, Any]] = field(default_factory=list)
     manifests: list[dict[str, Any]] = field(default_factory=list)
     materials: list[Part] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def assemble(
     content = digest_of(sorted((entry["path"], entry["sha256"]) for entry in listed))
     version = f"{pins.kubernetes}-{arch}-{content[:8]}"
     there = {str(entry["component"]) for entry in listed}
-    versions = {**pins.components, **pins.only_upstream}
+    versions = {**pins.components, **pins.only_upstream, **parts.versions}
     built = datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()), UTC)
     document = {
         "schema": SCHEMA,

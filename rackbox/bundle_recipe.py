@@ -17,7 +17,7 @@ WORKERS = ("worker",)
 ETCD = ("etcd",)
 
 SUITE = "trixie"
-"""The Debian release that images with a userland are made from."""
+"""The Debian release that images with a userland are made from, and Docker Engine is taken from."""
 USERLAND = ("nftables", "iptables", "conntrack", "busybox-static")
 """What kube-proxy and flannel call (packet filters) and what flannel's manifest does (cp)."""
 
@@ -36,6 +36,24 @@ class Program:
     def path(self) -> str:
         """Where it is in a bundle."""
         return f"{'cni' if self.install.startswith(CNI) else 'bin'}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DebianProgram:
+    """A program out of a Debian package: ``source`` is its path there."""
+
+    package: str
+    source: str
+    name: str
+
+    @property
+    def install(self) -> str:
+        return f"{BIN}/{self.name}"
+
+    @property
+    def path(self) -> str:
+        """Where it is in a bundle."""
+        return f"bin/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +208,25 @@ COMPONENTS = (
     ),
 )
 """Quick ones first: what is wrong with a computer is seen before the long ones."""
+
+_CRI_DOCKERD = "github.com/Mirantis/cri-dockerd"
+CRI_DOCKERD = Component(
+    "cri-dockerd",
+    _CRI_DOCKERD,
+    (Program(_CRI_DOCKERD, "cri-dockerd", f"{BIN}/cri-dockerd", NODES),),
+    {f"{_CRI_DOCKERD}/cmd/version.Version": "{version}"},
+    tags=_QUIET,
+)
+"""What a kubelet speaks to Docker Engine through. In bundles that are asked for with it alone."""
+
+DOCKER = "docker"
+"""The component that Docker Engine is in a bundle: Debian's, in the version that its mirror has."""
+DOCKER_PROGRAMS = (
+    DebianProgram("docker.io", "usr/sbin/dockerd", "dockerd"),
+    DebianProgram("docker-cli", "usr/bin/docker", "docker"),
+    DebianProgram("tini", "usr/bin/tini", "docker-init"),
+)
+"""The engine's package first. Without docker-proxy: pods' ports are not the engine's business."""
 
 _K8S = "registry.k8s.io"
 

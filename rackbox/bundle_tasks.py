@@ -11,13 +11,14 @@ from rackbox.task import Context, command, group, out_file
     from_="go (build pinned modules here), upstream (fetch published releases and images) or packages (the same, "
     "Kubernetes itself from its package repository)",
     minor="which minor of Kubernetes (default: the newest there are versions for)",
+    docker="add Docker Engine and cri-dockerd, for labs with kubernetes.runtime: docker",
     sources="for upstream and packages: a YAML file with other base URLs (default: packaging/bundle/sources.yaml)",
 )
-def build_bundle(_: Context, from_: str = "go", minor: str = "", sources: str = "") -> int:
+def build_bundle(_: Context, from_: str = "go", minor: str = "", sources: str = "", docker: bool = False) -> int:
     """Make an offline Kubernetes bundle: programs, images, checksums, SBOM. Goes on where it was broken off."""
     from rackbox import bundles
 
-    return bundles.command(from_, minor, sources)
+    return bundles.command(from_, minor, sources, docker)
 
 
 @command(name="list")

@@ -22,9 +22,21 @@ from rich.console import Console
 
 from rackbox.apt_repository import extract, open_repository
 from rackbox.bundle import Bundle
+from rackbox.bundle_cache import Cache
+from rackbox.bundle_debian import Debian, docker_files, take_docker
 from rackbox.bundle_parts import Parts, add_manifest, assemble, bundle_builder
 from rackbox.bundle_pins import DATA, Pins
-from rackbox.bundle_recipe import BIN, CNI, COMPONENTS, ETCD, IMAGES, MANIFESTS, NODES, reference_of
+from rackbox.bundle_recipe import (
+    BIN,
+    CNI,
+    COMPONENTS,
+    CRI_DOCKERD,
+    ETCD,
+    IMAGES,
+    MANIFESTS,
+    NODES,
+    reference_of,
+)
 from rackbox.errors import LabError
 from rackbox.oci import take_file
 from rackbox.paths import Home
@@ -168,10 +180,18 @@ def check_url(path: Path, where: str, url: object) -> None:
 
 
 def build_from_upstream(
-    home: Home, pins: Pins, arch: str, sources: Sources, console: Console, *, packages: bool = False
+    home: Home,
+    pins: Pins,
+    arch: str,
+    sources: Sources,
+    console: Console,
+    *,
+    packages: bool = False,
+    docker: bool = False,
 ) -> Bundle:
-    """A complete bundle in the catalogue, with Kubernetes' programs from its ``packages`` or its releases. What was
-    fetched is kept by its checksum for the next try."""
+    """A complete bundle in the catalogue, with Kubernetes' programs from its ``packages`` or its releases; with
+    ``docker`` also cri-dockerd, and Docker Engine as Debian has it. What was fetched is kept by its checksum for the
+    next try."""
     started = time.monotonic()
     with bundle_builder(home) as work:
         out = work / "bundle"
@@ -180,9 +200,14 @@ def build_from_upstream(
         downloads = Downloads(home.data / "cache" / "upstream", open_session())
         taking = _Taking(downloads, sources, pins, arch, out, Parts(), console)
         packaged = set(PACKAGED.values()) if packages else set()
+        if docker:
+            cache = Cache(home.data / "cache" / "bundle")
+            log = home.bundles / f"build-{pins.minor}-{arch}.log"
+            docker_files(taking.parts, take_docker(Debian(cache, arch, work, log, console), {}), out)
         if packages:
             taking.take_packages()
-        taking.take_releases([release for release in RELEASED if release.component not in packaged])
+        left_out = packaged if docker else packaged | {CRI_DOCKERD.name}
+        taking.take_releases([release for release in RELEASED if release.component not in left_out])
         taking.take_images()
         taking.take_manifests()
         bundle = assemble(home, out, pins, arch, "packages" if packages else "upstream", taking.parts, {})

@@ -9,7 +9,16 @@ from typing import Any
 
 from rich.table import Table
 
-from rackbox.bundle import Bundle, find_bundle, kept_roots, list_bundles, machine_arch, name_bundle, read_bundle
+from rackbox.bundle import (
+    Bundle,
+    find_bundle,
+    kept_roots,
+    list_bundles,
+    machine_arch,
+    name_bundle,
+    read_bundle,
+    runtimes_of,
+)
 from rackbox.bundle_check import check_bundle
 from rackbox.bundle_pins import load_pins
 from rackbox.consoles import open_console
@@ -22,8 +31,8 @@ LIST_SCHEMA = 1
 SOURCES = ("go", "upstream", "packages")
 
 
-def command(source: str, minor: str, sources: str) -> int:
-    """Make a bundle for this computer's architecture."""
+def command(source: str, minor: str, sources: str, docker: bool) -> int:
+    """Make a bundle for this computer's architecture, with ``docker`` one for the runtime docker, too."""
     if source not in SOURCES:
         raise LabError(f"--from: must be one of {', '.join(SOURCES)}; got {source}")
     if sources and source == "go":
@@ -35,12 +44,13 @@ def command(source: str, minor: str, sources: str) -> int:
     if source == "go":
         from rackbox.bundle_build import build_from_go
 
-        bundle = build_from_go(home, pins, machine_arch(), console)
+        bundle = build_from_go(home, pins, machine_arch(), console, docker=docker)
     else:
         from rackbox.bundle_upstream import build_from_upstream, load_sources
 
         where = load_sources(Path(sources) if sources else None)
-        bundle = build_from_upstream(home, pins, machine_arch(), where, console, packages=source == "packages")
+        packages = source == "packages"
+        bundle = build_from_upstream(home, pins, machine_arch(), where, console, packages=packages, docker=docker)
     print(bundle.root)
     return EXIT_OK
 
@@ -129,7 +139,7 @@ def describe(bundles: tuple[Bundle, ...], now: datetime) -> list[dict[str, Any]]
             "size": bundle.size,
             "programs": len(bundle.files),
             "images": len(bundle.images),
-            "runtimes": ["containerd", *(["docker"] if "cri-dockerd" in bundle.components else [])],
+            "runtimes": list(runtimes_of(bundle.components)),
             "components": dict(bundle.components),
             "directory": str(bundle.root),
         }

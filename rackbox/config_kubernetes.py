@@ -11,7 +11,7 @@ from rackbox.section import DnsLabel, Section, key
 
 # Open lists: a new source, runtime or proxy is a name here and one file, or a template's branch, where its kind lives.
 SOURCES = ("auto", "bundle", "packages", "none")
-RUNTIMES = ("containerd",)
+RUNTIMES = ("containerd", "docker")
 ETCD_PLACES = ("external", "stacked")
 PROXY_MODES = ("nftables", "iptables")
 INGRESSES = ("traefik", "none")
@@ -86,7 +86,11 @@ class KubernetesConfig(Section):
     bundle: Annotated[str | None, DIRECTORY.optional()] = key(
         None, "A bundle's directory, from this file's place on. Default: the newest one that `bundle` has made."
     )
-    runtime: Annotated[str, choice(*RUNTIMES)] = key("containerd", "What runs the containers.")
+    runtime: Annotated[str, choice(*RUNTIMES)] = key(
+        "containerd",
+        "What runs the containers. docker: Docker Engine, which the kubelets speak to through cri-dockerd; of a bundle "
+        "made by `bundle --docker`.",
+    )
     etcd: Annotated[str, choice(*ETCD_PLACES)] = key(
         "external",
         "external: etcd is a service of the masters' own, which systemd starts. stacked: a pod of the control plane, "

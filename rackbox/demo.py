@@ -26,6 +26,7 @@ from rackbox.lab import LiveLab, lab_lock, open_lab
 from rackbox.progress import Steps
 from rackbox.release import STORAGE_CLASS
 from rackbox.run import Result, run
+from rackbox.runtimes import runtime_of
 from rackbox.templating import Templates
 from rackbox.topology import Node, Topology
 from rackbox.wait import NotYet, wait_for
@@ -131,11 +132,12 @@ def _spread_image(lab: LiveLab, archive: Path) -> None:
 
 
 def load_image(lab: LiveLab, node: Node, archive: Path, reference: str) -> None:
-    """Have a machine's containerd take an image in, unless it has one of that name."""
-    there = lab.connections.run(node.name, "ctr --namespace k8s.io images ls --quiet", timeout=20).stdout.split()
+    """Have a machine's container runtime take an image in, unless it has one of that name."""
+    runtime = runtime_of(lab.topology)
+    there = lab.connections.run(node.name, runtime.list_images([reference]), timeout=20).stdout.split()
     if reference in there:
         return
-    line = [*lab.connections.stream_argv(node.name), "ctr", "--namespace", "k8s.io", "images", "import", "-"]
+    line = [*lab.connections.stream_argv(node.name), runtime.load]
     with archive.open("rb") as stream:
         done = subprocess.run(  # noqa: S603 - an argv list
             line, stdin=stream, capture_output=True, timeout=LOAD_SECONDS, check=False

@@ -13,6 +13,7 @@ from rackbox.cluster import drain, is_node, uncordon
 from rackbox.errors import MachineError
 from rackbox.faults.daemons import ETCD_IS_A_POD
 from rackbox.lab import LiveLab
+from rackbox.runtimes import runtime_of
 from rackbox.targets import find_holders
 from rackbox.topology import Node, Role
 from rackbox.wait import NotYet, wait_for
@@ -154,7 +155,7 @@ for _ in {1..50}; do pgrep --exact 'glusterfsd?' >/dev/null || break; sleep 0.1;
 
 
 def _withdraw_worker(lab: LiveLab, node: Node) -> None:
-    script = f"""{_STOP_UNITS.format(units="containerd.service")}
+    script = f"""{_STOP_UNITS.format(units=" ".join(runtime_of(lab.topology).units))}
 if mountpoint --quiet '{lab.topology.gluster_mount}'; then umount '{lab.topology.gluster_mount}' || true; fi"""
     lab.connections.run(node.name, script, timeout=LEAVE_SECONDS)
 

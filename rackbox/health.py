@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rackbox.runtimes import runtime_of
 from rackbox.topology import Node, Topology
 
 Document = Mapping[str, Any]
@@ -242,6 +243,7 @@ def _master(topology: Topology, role: Document) -> tuple[str, list[str]]:
         return summary, problems
     if not role.get("api_ready"):
         problems.append("its API server is not ready")
+    problems += _runtime_problems(topology, role)
     return f"{summary}, API server {'ready' if role.get('api_ready') else 'not ready'}", problems
 
 
@@ -275,7 +277,14 @@ def _worker(topology: Topology, role: Document) -> tuple[str, list[str]]:
     mounted = bool(role.get("gluster_mounted"))
     if topology.gluster_volume and topology.by_role("gluster") and not mounted:
         problems.append(f"{topology.gluster_mount} is not mounted")
-    return "containerd" + (", shared volume mounted" if mounted else ""), problems
+    problems += _runtime_problems(topology, role)
+    return runtime_of(topology).name + (", shared volume mounted" if mounted else ""), problems
+
+
+def _runtime_problems(topology: Topology, role: Document) -> list[str]:
+    """What is wrong with what runs the containers on top of containerd."""
+    asked = runtime_of(topology).name == "docker"
+    return ["docker does not answer"] if asked and not role.get("docker") else []
 
 
 def _plain(topology: Topology, role: Document) -> tuple[str, list[str]]:

@@ -77,6 +77,8 @@ def share_images(lab: LiveLab, steps: Steps) -> None:
     release = lab.choice.release if lab.choice else None
     if release is None or not {"containerd", "ctr"} <= release.programs:
         return
+    if lab.topology.kubernetes is None or lab.topology.kubernetes.runtime != "containerd":
+        return  # Docker keeps images in a way of its own
     waiting: dict[tuple[Image, ...], list[Path]] = {}
     for node in lab.topology.kubernetes_nodes:
         directory = lab.provider.volume_on_host(lab.paths, node, VOLUME)

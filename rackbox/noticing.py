@@ -25,6 +25,8 @@ UNITS = frozenset(
         "pacemaker",
         "keepalived",
         "etcd",
+        "docker",
+        "cri-docker",
         "dnsmasq",
         "glusterd",
         "kernel",

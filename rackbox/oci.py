@@ -2,7 +2,8 @@
 
 One archive is both an OCI image layout (image-spec 1.1, image-layout.md) and what `docker save` writes, so that
 ``ctr images import`` and ``docker load`` take it. The same content gives the same bytes: names are sorted, times fixed,
-layers not compressed. Entry points: ``write_layer``, ``write_image``, ``read_image``, ``take_file``.
+layers not compressed. Entry points: ``write_layer``, ``write_image``, ``read_image``, ``take_file``,
+``config_digest``.
 """
 
 from __future__ import annotations
@@ -185,6 +186,16 @@ def read_image(path: Path) -> ReadImage:
     except (OSError, tarfile.TarError, ValueError, KeyError, IndexError, TypeError) as error:
         what = f"{type(error).__name__}: {error}" if isinstance(error, KeyError | IndexError | TypeError) else error
         raise LabError(f"{path}: not an image archive that can be used: {what}") from error
+
+
+def config_digest(path: Path) -> str:
+    """The digest of an archive's image config, by which Docker knows the image. Nothing else of it is looked at."""
+    try:
+        with tarfile.open(path) as archive:
+            index = _read_json(archive, "index.json")
+            return str(_read_json(archive, _blob_path(index["manifests"][0]["digest"]))["config"]["digest"])
+    except (OSError, tarfile.TarError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise LabError(f"{path}: not an image archive that can be used: {type(error).__name__}: {error}") from error
 
 
 def take_file(image: Path, inside: str, target: Path) -> None:

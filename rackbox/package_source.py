@@ -33,7 +33,8 @@ def can_fetch(wished: Kubernetes) -> bool:
 
 def fetch_packages(home: Home, wished: Kubernetes, console: Console) -> None:
     """Have the bundle in the catalogue. Raises ``LabError`` with the first thing that is not as it must be."""
-    build_from_upstream(home, _pins_of(wished), machine_arch(), load_sources(), console, packages=True)
+    docker = wished.runtime == "docker"
+    build_from_upstream(home, _pins_of(wished), machine_arch(), load_sources(), console, packages=True, docker=docker)
 
 
 def _pins_of(wished: Kubernetes) -> Pins:

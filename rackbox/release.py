@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from rackbox.bundle import (
+    MAKE_RUNTIME,
     Bundle,
     BundleFile,
     BundleManifest,
@@ -20,13 +21,16 @@ from rackbox.bundle import (
     machine_arch,
     minor_of,
     read_bundle,
+    runtimes_of,
 )
-from rackbox.errors import LabError
+from rackbox.errors import ConfigError, LabError
 from rackbox.topology import Kubernetes, Node, Topology
+from rackbox.yamlfile import load_yaml
 
 RELEASE_DIRECTORY = "/opt/rackbox/kubernetes"
 """Where the machines see the bundle."""
 MAKE_ONE = "make one with `./lab bundle`, or name one by kubernetes.bundle"
+STAYS = "a lab that has machines stays with its bundle: put it back, or take the lab down first"
 FETCH = "`./lab up` fetches them, and `./lab bundle --from packages` does before"
 
 WHERE = {"master": ("control-plane", "etcd"), "worker": ("worker",)}
@@ -136,12 +140,13 @@ class Release:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What was chosen and why, in words for a person. ``release`` is None where the lab comes without Kubernetes
-    (``none``), and where the packages are still to be fetched; ``storage`` says what comes of claims to volumes,
-    ``ingress`` what comes of Ingresses."""
+    (``none``), and where the packages are still to be fetched; ``runtime`` says what runs the containers where that is
+    not containerd, ``storage`` what comes of claims to volumes, ``ingress`` what comes of Ingresses."""
 
     source: Literal["bundle", "packages", "none"]
     reason: str
     release: Release | None = None
+    runtime: str = ""
     storage: str = ""
     ingress: str = ""
 
@@ -153,8 +158,16 @@ class Choice:
     def words(self) -> str:
         if self.release is None:
             return f"{self.source}: {self.reason}"
-        more = "".join(f"; {part}" for part in (self.storage, self.ingress) if part)
+        more = "".join(f"; {part}" for part in (self.runtime, self.storage, self.ingress) if part)
         return f"{self.release.kubernetes} from bundle {self.release.name}: {self.reason}{more}"
+
+
+def describe_runtime(release: Release, runtime: str) -> str:
+    """What runs the containers, and in which version; "" for containerd."""
+    if runtime != "docker":
+        return ""
+    engine = release.components[runtime].partition("+")[0]
+    return f"pods by Docker {engine} through cri-dockerd {release.components['cri-dockerd']}"
 
 
 def describe_storage(release: Release, gluster_volume: str | None) -> str:
@@ -187,35 +200,44 @@ def choose_release(
     """What ``wished`` comes to here. ``bundles`` is the catalogue; ``booted`` the directory of the bundle that the lab
     is running already; ``reachable`` says whether packages can be fetched, and is asked only where that decides. Raises
     ``LabError`` where what was asked for cannot be had."""
+
+    def choose(source: Literal["bundle", "packages"], reason: str, release: Release) -> Choice:
+        check_runtime(release, wished.runtime, lab_file, STAYS if booted else MAKE_RUNTIME)
+        return Choice(source, reason, check_release(release, wished), describe_runtime(release, wished.runtime))
+
     if booted:
-        return Choice("bundle", "the lab was booted with it", check_release(read_release(Path(booted)), wished))
+        return choose("bundle", "the lab was booted with it", read_release(Path(booted)))
     if wished.bundle:
         directory = (lab_file.parent / wished.bundle).resolve()
-        return Choice("bundle", "kubernetes.bundle names it", check_release(read_release(directory), wished))
+        return choose("bundle", "kubernetes.bundle names it", read_release(directory))
     if wished.source == "packages":
-        found = find_release(bundles, wished.version, "packages")
+        found = find_release(bundles, wished.version, "packages", wished.runtime)
         if found is None:
             return Choice("packages", f"source: packages, and they are not here yet; {FETCH}")
-        return Choice("packages", "source: packages, and this is what was fetched", check_release(found, wished))
-    found = find_release(bundles, wished.version)
+        return choose("packages", "source: packages, and this is what was fetched", found)
+    # Without one that can do it, the newest of all: it is refused by what it lacks.
+    found = find_release(bundles, wished.version, runtime=wished.runtime) or find_release(bundles, wished.version)
     if found is not None:
         why = "source: bundle" if wished.source == "bundle" else "source: auto takes a bundle if there is one"
-        return Choice("bundle", f"{why}, and this is the newest", check_release(found, wished))
+        able = "" if wished.runtime == "containerd" else f" with {wished.runtime}"
+        return choose("bundle", f"{why}, and this is the newest{able}", found)
+    make_one = MAKE_ONE if wished.runtime == "containerd" else MAKE_RUNTIME
     lacking = f"no bundle{f' of {wished.version}' if wished.version else ''} in {bundles}"
     if wished.source == "bundle":
-        raise LabError(f"kubernetes.source: bundle: {lacking}", MAKE_ONE)
+        raise LabError(f"kubernetes.source: bundle: {lacking}", make_one)
     if reachable():
         return Choice("packages", f"source: auto, {lacking}, and packages can be reached; {FETCH}")
-    return Choice("none", f"{lacking}, and packages cannot be reached; {MAKE_ONE}")
+    return Choice("none", f"{lacking}, and packages cannot be reached; {make_one}")
 
 
-def find_release(bundles: Path, version: str, source: str = "") -> Release | None:
+def find_release(bundles: Path, version: str, source: str = "", runtime: str = "") -> Release | None:
     """The newest bundle of the catalogue for this computer, of that minor or release if one is given, from that source
-    if one is given. Raises ``LabError`` for one that cannot be read."""
+    if one is given, enough for that runtime if one is given. Raises ``LabError`` for one that cannot be read."""
     wanted = [
         bundle
         for bundle in map(read_bundle, kept_roots(bundles))
         if _fits(bundle.kubernetes, version) and source in ("", bundle.source) and bundle.arch == machine_arch()
+        if runtime in ("", *runtimes_of(bundle.components))
     ]
     return _release(max(wanted, key=age_of)) if wanted else None
 
@@ -241,6 +263,14 @@ def _release(bundle: Bundle) -> Release:
         images=tuple(Image(item.reference, item.path, item.digest, frozenset(item.on)) for item in bundle.images),
         manifests=below("manifests/", bundle.manifests),
     )
+
+
+def check_runtime(release: Release, runtime: str, lab_file: Path, hint: str = MAKE_RUNTIME) -> None:
+    """Raise ``ConfigError`` unless ``release`` is enough for the runtime that the lab's file asks for."""
+    able = runtimes_of(release.components)
+    if runtime not in able:
+        text = f"must be {' or '.join(able)} with bundle {release.name}; got {runtime}"
+        raise ConfigError([load_yaml(lab_file).problem(("kubernetes", "runtime"), text)], hint)
 
 
 def check_release(release: Release, wished: Kubernetes) -> Release:

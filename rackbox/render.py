@@ -20,6 +20,7 @@ from rackbox.config_kubernetes import NODE_PORT_PING, NODE_PORT_WEB, NODE_PORT_W
 from rackbox.credentials import Credentials
 from rackbox.hooks import VAGRANTFILE, SourceFile, Sources
 from rackbox.release import RELEASE_DIRECTORY, STORAGE_CLASS, Release
+from rackbox.runtimes import runtime_of
 from rackbox.templating import GuestFile, RenderedFile, Templates, VagrantSetting, format_write_files, quote_sh
 from rackbox.topology import KUBERNETES_ROLES, MANAGEMENT, WAN, Nic, Node, Topology, Volume
 
@@ -119,8 +120,8 @@ def render_env(topology: Topology, node: Node, founders: Collection[str] = ()) -
             "KUBERNETES": RELEASE_DIRECTORY,
             "API": f"{topology.kubernetes.endpoint}:{topology.kubernetes.port}",
         }
-        if node.role == "master" and topology.has_stacked_etcd:
-            values["ETCD"] = "pod"
+        values |= {"ETCD": "pod"} if node.role == "master" and topology.has_stacked_etcd else {}
+        values |= {"RUNTIME": "docker"} if topology.kubernetes.runtime == "docker" else {}
     return {f"RACKBOX_{name}": value for name, value in values.items()}
 
 
@@ -298,6 +299,7 @@ class _Renderer:
             "gluster_mount_unit": f"{escape_unit_path(topology.gluster_mount)}.mount",
             "kubernetes": topology.kubernetes,
             "release_directory": RELEASE_DIRECTORY,
+            "runtime": runtime_of(topology),
             "node_ports": {"web": NODE_PORT_WEB, "websecure": NODE_PORT_WEBSECURE, "ping": NODE_PORT_PING},
             "cluster_nics": sorted({nic.network for node in topology.kubernetes_nodes for nic in node.lab_nics}),
         }
@@ -316,7 +318,7 @@ class _Renderer:
         if self._topology.kubernetes is None or role not in KUBERNETES_ROLES:
             return ()
         stacked = ("kubernetes/stacked",) if role == "master" and self._topology.has_stacked_etcd else ()
-        return "kubernetes/node", f"kubernetes/{role}", *stacked
+        return "kubernetes/node", f"kubernetes/{role}", *stacked, f"kubernetes/{self._topology.kubernetes.runtime}"
 
     def _shared_hooks(self, role: str) -> str:
         """The runner, its library, the common hooks and the role's: formatted once a role.

@@ -22,7 +22,7 @@ class LabState:
     the directory of the Kubernetes bundle, "" where the lab has no cluster; ``upgraded`` that of the machines which an
     upgrade that is not finished has on another one already; ``masters`` those of the last ``up`` that came to its end,
     and ``founders`` those of the first, who founded etcd's cluster: both empty before; ``stacked``: its members are
-    pods."""
+    pods; ``runtime``: what runs the containers."""
 
     lab: str
     lab_file: str
@@ -38,6 +38,7 @@ class LabState:
     founders: tuple[str, ...] = ()
     masters: tuple[str, ...] = ()
     stacked: bool = False
+    runtime: str = "containerd"
 
     def with_(self, **changes: object) -> LabState:
         return replace(self, **changes)  # type: ignore[arg-type] # names are checked by replace itself

@@ -37,6 +37,7 @@ from rackbox.leaving import check_masters, forget_gone, leave
 from rackbox.locks import hold_lock
 from rackbox.progress import MachineBoard, Steps
 from rackbox.render import write_rendered
+from rackbox.runtimes import runtime_of
 from rackbox.state import LabState, save_state
 from rackbox.status import print_health
 from rackbox.templating import RenderedFile
@@ -295,24 +296,34 @@ def _check_state(lab: LiveLab) -> LabState:
 def _with_origins(lab: LiveLab, state: LabState, box: Box) -> LabState:
     """The state with what the machines are made from."""
     release = lab.choice.release if lab.choice else None
-    return state.with_(box=box.name, box_version=box.version, bundle=str(release.directory) if release else "")
+    bundle, runtime = str(release.directory) if release else "", runtime_of(lab.topology).name
+    return state.with_(box=box.name, box_version=box.version, bundle=bundle, runtime=runtime)
 
 
 def _check_kubernetes(lab: LiveLab, state: LabState, console: Console) -> None:
     """Say where Kubernetes comes from and why, and look at all that would only show once machines run."""
     if lab.choice is not None:
         console.print(f"Kubernetes {lab.choice.words}", soft_wrap=True)
-    cluster = lab.topology.kubernetes is not None
-    if state.phase != "absent" and cluster != bool(state.bundle) and lab.provider.existing(lab.topology, lab.paths):
-        was = "with" if state.bundle else "without"
-        text = f"lab {lab.topology.lab} was made {was} Kubernetes, and its machines cannot be turned into others"
-        raise LabError(text, f"take it down first: `./lab down --lab {lab.file}`")
+    if state.phase != "absent" and lab.provider.existing(lab.topology, lab.paths):
+        check_cluster(lab, state)
     check_masters(lab, state)
     if lab.choice is None or lab.choice.release is None:
         return
     if not lab.provider.running(lab.topology, lab.paths):
         check_room(lab.topology)
     check_files(lab.choice.release)
+
+
+def check_cluster(lab: LiveLab, state: LabState) -> None:
+    """Raise unless a lab that has machines keeps its cluster and what runs the containers there, or has neither."""
+    cluster, runtime = lab.topology.kubernetes is not None, runtime_of(lab.topology).name
+    if cluster != bool(state.bundle):
+        was = "with" if state.bundle else "without"
+        text = f"lab {lab.topology.lab} was made {was} Kubernetes, and its machines cannot be turned into others"
+        raise LabError(text, f"take it down first: `./lab down --lab {lab.file}`")
+    if cluster and runtime != state.runtime:
+        text = f"kubernetes.runtime: must stay {state.runtime}, as long as the lab has its machines; got {runtime}"
+        raise LabError(text, f"put it back, or take {lab.topology.lab} down first")
 
 
 def _find_box(lab: LiveLab, state: LabState, console: Console) -> Box:

@@ -28,10 +28,12 @@ from rackbox.history import JsonValue
 from rackbox.kubeconfig import require_cluster, write_kubeconfig
 from rackbox.lab import LiveLab, lab_lock, open_lab
 from rackbox.labfiles import render_files
+from rackbox.oci import config_digest
 from rackbox.paths import Home
 from rackbox.release import MAKE_ONE, Image, Release, check_release, read_release
 from rackbox.render import write_rendered
 from rackbox.rolling import Rolling
+from rackbox.runtimes import runtime_of
 from rackbox.state import LabState, save_state
 from rackbox.topology import Kubernetes, Node
 from rackbox.up import bring_up, find_digests
@@ -207,15 +209,17 @@ class _Upgrade(Rolling):
 def load_images(lab: LiveLab, node: Node, release: Release) -> None:
     """Give a machine's runtime the images that it lacks, over its own connection: the bundle that it sees is the
     old."""
-    listing = lab.connections.run(node.name, "ctr --namespace k8s.io images ls", timeout=30).stdout
-    there = {tuple(line.split()[::2][:2]) for line in listing.splitlines()[1:]}
-    for image in release.images_of(node, lab.topology):
-        if (image.reference, image.digest) not in there:
+    images, runtime = release.images_of(node, lab.topology), runtime_of(lab.topology)
+    script = runtime.list_images([image.reference for image in images])
+    there = {*lab.connections.run(node.name, script, timeout=30).stdout.splitlines()}
+    for image in images:
+        identity = config_digest(release.directory / image.path) if runtime.by_config else image.digest
+        if f"{image.reference} {identity}" not in there:
             _load_image(lab, node, release, image)
 
 
 def _load_image(lab: LiveLab, node: Node, release: Release, image: Image) -> None:
-    argv = [*lab.connections.stream_argv(node.name), "ctr --namespace k8s.io images import -"]
+    argv = [*lab.connections.stream_argv(node.name), runtime_of(lab.topology).load]
     with (release.directory / image.path).open("rb") as archive:
         # Not `run`, which closes standard input: it may be a hundred megabytes.
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,19 @@ VERSIONS = {
     "csi-resizer": "2.2.0",
     "traefik": "3.6.12",
 }
+
+
+ENGINE = "26.1.5+dfsg1-9+deb13u1"
+DEBS = {f"docker.io_{ENGINE}": "engine", f"docker-cli_{ENGINE}": "client", "tini_0.19.0-3": "init", "libc6_2.41-12": ""}
+
+
+def write_tree(target: Path, programs: dict[str, str]) -> None:
+    """A root file system as mmdebstrap leaves one: programs, and the packages that they came in."""
+    with tarfile.open(target, "w") as archive:
+        for name, text in {**programs, **{f"var/cache/apt/archives/{deb}_amd64.deb": deb for deb in DEBS}}.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
 
 
 def make_document(root: Path, versions: dict[str, str] | None = None, built: str = "2026-11-22T04:00:00+00:00") -> Any:

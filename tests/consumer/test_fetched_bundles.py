@@ -5,24 +5,26 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 from rich.console import Console
 
-from rackbox import package_source
-from rackbox.bundle import read_bundle
+from rackbox import bundle_debian, package_source
+from rackbox.bundle import read_bundle, runtimes_of
 from rackbox.bundle_check import check_bundle
 from rackbox.bundle_pins import Pins, load_pins
-from rackbox.bundle_recipe import IMAGES, reference_of
+from rackbox.bundle_recipe import DOCKER_PROGRAMS, IMAGES, reference_of
 from rackbox.bundle_upstream import PUBLISHED, build_from_upstream, load_sources
 from rackbox.errors import LabError
 from rackbox.oci import Entry, ImageConfig, write_image, write_layer
 from rackbox.package_source import can_fetch, fetch_packages
 from rackbox.paths import Home
 from rackbox.release import choose_release
+from rackbox.run import Result
+from tests.bundling import ENGINE, write_tree
 from tests.consumer.apt_stand_in import make_repository, signing
 from tests.consumer.programs import run
 from tests.consumer.stand_ins import ARCH, publish, registry, serving
@@ -79,8 +81,19 @@ def upstream(pins: Pins, tools: Path, tmp_path: Path) -> Iterator[tuple[Path, Pa
         yield site, images, sources
 
 
-def fetch(home: Home, pins: Pins, sources: Path) -> Path:
-    return build_from_upstream(home, pins, ARCH, load_sources(sources), Console(quiet=True)).root
+def fetch(home: Home, pins: Pins, sources: Path, *, docker: bool = False) -> Path:
+    return build_from_upstream(home, pins, ARCH, load_sources(sources), Console(quiet=True), docker=docker).root
+
+
+@pytest.fixture
+def debian(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its packages of Docker Engine, as mmdebstrap leaves them."""
+
+    def mmdebstrap(argv: Sequence[str], **_: object) -> Result:
+        write_tree(Path(argv[-1]), {program.source: program.name for program in DOCKER_PROGRAMS})
+        return Result(tuple(argv), 0, "", "", 0.1)
+
+    monkeypatch.setattr(bundle_debian, "run", mmdebstrap)
 
 
 def test_a_bundle_from_upstream(upstream: tuple[Path, Path, Path], pins: Pins, tmp_path: Path) -> None:
@@ -90,14 +103,30 @@ def test_a_bundle_from_upstream(upstream: tuple[Path, Path, Path], pins: Pins, t
     bundle = read_bundle(fetch(home, pins, sources))
     check_bundle(bundle, arch=ARCH, stacked_etcd=True)
     assert bundle.source == "upstream"
-    assert bundle.components["cri-dockerd"] == pins.only_upstream["cri-dockerd"]
     assert {"crictl", "traefik"} <= {*bundle.components}
+    assert runtimes_of(bundle.components) == ("containerd",)
+    assert not {"docker", "cri-dockerd"} & {*bundle.components}
     kubeadm = next(file for file in bundle.files if file.path == "bin/kubeadm")
     assert (bundle.root / kubeadm.path).read_text().endswith("1.36.3")
     flannel = bundle.root / "cni/flannel"  # out of an image, by its digest
     assert flannel.read_text() == "ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel1"
     assert flannel.stat().st_mode & 0o777 == 0o755
     assert [path.name for path in home.bundles.iterdir() if not path.name.startswith(".lock")] == [bundle.version]
+
+
+def test_a_bundle_from_upstream_with_docker(
+    upstream: tuple[Path, Path, Path], pins: Pins, debian: None, tmp_path: Path
+) -> None:
+    """Beside the one without: cri-dockerd as its project publishes it, the engine as Debian does."""
+    _, _, sources = upstream
+    home = Home(tmp_path / "home", tmp_path / "run")
+    plain, bundle = (read_bundle(fetch(home, pins, sources, docker=docker)) for docker in (False, True))
+    check_bundle(bundle, arch=ARCH, stacked_etcd=True)
+    assert runtimes_of(bundle.components) == ("containerd", "docker")
+    assert (bundle.components["cri-dockerd"], bundle.components["docker"]) == (pins.components["cri-dockerd"], ENGINE)
+    added = {file.path for file in bundle.files} - {file.path for file in plain.files}
+    assert added == {"bin/cri-dockerd", "bin/docker", "bin/docker-init", "bin/dockerd"}
+    assert sorted(leftovers(home)) == sorted((plain.version, bundle.version))
 
 
 def test_a_bundle_with_kubernetes_from_its_packages(
@@ -144,18 +173,18 @@ def leftovers(home: Home) -> list[str]:
     ],
 )
 def test_a_release_with_a_bad_checksum_is_refused(
-    pattern: str, says: str, upstream: tuple[Path, Path, Path], pins: Pins, tmp_path: Path
+    pattern: str, says: str, upstream: tuple[Path, Path, Path], pins: Pins, debian: None, tmp_path: Path
 ) -> None:
     site, _, sources = upstream
     (file,) = site.glob(pattern)
     file.write_bytes(file.read_bytes() + b"!")
     home = Home(tmp_path / "home", tmp_path / "run")
     with pytest.raises(LabError, match=says):
-        fetch(home, pins, sources)
+        fetch(home, pins, sources, docker=True)
     assert leftovers(home) == []
     file.write_bytes(file.read_bytes()[:-1])
-    fetch(home, pins, sources)  # and what was good is not fetched again
-    assert len(leftovers(home)) == 1
+    fetch(home, pins, sources, docker=True)  # and what was good is not fetched again
+    assert len([name for name in leftovers(home) if not name.endswith(".log")]) == 1
 
 
 def test_a_release_without_a_checksum_is_refused(upstream: tuple[Path, Path, Path], pins: Pins, tmp_path: Path) -> None:

@@ -30,6 +30,14 @@ LABS: dict[str, str | tuple[str, ...]] = {
         "nodes/master1/",
         "nodes/worker1/",
     ),
+    "kubernetes-docker": (
+        "nodes/master1/files/etc/rackbox/kubernetes/kubeadm",
+        "nodes/worker1/files/etc/docker/",
+        "nodes/worker1/files/usr/local/lib/rackbox/",
+        "nodes/worker1/files/etc/rackbox/env",
+        "nodes/worker1/files/etc/systemd/system/",
+        "nodes/worker1/files/var/lib/kubelet/",
+    ),
     "kubernetes-stacked": ("nodes/master1/files/etc/rackbox/kubernetes/kubeadm",),
 }
 

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from rackbox.oci import Entry, ImageConfig, write_image, write_layer
 from rackbox.paths import PROJECT
+from rackbox.render import GUEST_LIBRARY
 from tests.shell.guest import CHANGES, FakeGuest
 
 HOOKS = sorted((PROJECT / "provision/kubernetes").glob("*/[0-9][0-9]-*.sh"))
 STACKED = "kubernetes-stacked"
+DOCKER = "kubernetes-docker"
 # Of each directory of hooks: machines that run them, and their lab.
 NODES_OF = {
+    "containerd": (("master1", "kubernetes"), ("worker1", "kubernetes")),
+    "docker": (("master1", DOCKER), ("worker1", DOCKER)),
     "master": (("master1", "kubernetes"),),
     "node": (("master1", "kubernetes"), ("worker1", "kubernetes")),
     "stacked": (("master1", STACKED),),
 }
 RUNS = [(*node, path.name) for path in HOOKS for node in NODES_OF[path.parent.name]]
 CLUSTER_CHANGES = re.compile(
-    r"^(kubeadm init phase (certs|kubeconfig|control-plane|etcd|upload|addon)|kubectl apply|ctr .* import|mount)\b"
+    r"^(kubeadm init phase (certs|kubeconfig|control-plane|etcd|upload|addon)|kubectl apply|ctr .* import|docker load"
+    r"|mount)\b"
 )
 
 FAKES = {
@@ -31,6 +38,15 @@ FAKES = {
 case $* in
   *"images ls") echo "REF TYPE DIGEST"; cat "$STATE/images" 2>/dev/null || : ;;
   *import*) name=$(basename "${!#}" .tar); echo "registry.example/$name:v1.36.3 type sha256:$name" >>"$STATE/images" ;;
+esac
+""",
+    "docker": """
+case $* in
+  image\\ inspect*) cat "$STATE/docker-${!#//\\//_}" ;;
+  load*)
+    named=$(tar --extract --to-stdout --file "${!#}" manifest.json)
+    reference=$(jq --raw-output '.[0].RepoTags[0]' <<<"$named")
+    jq --raw-output '.[0].Config | sub("blobs/sha256/"; "sha256:")' <<<"$named" >"$STATE/docker-${reference//\\//_}" ;;
 esac
 """,
     "kubeadm": """
@@ -68,6 +84,8 @@ def make_guest(directory: Path, node: str, lab: str = "kubernetes") -> tuple[Fak
     for path in ("bin/kubelet", "manifests/flannel.yaml", "manifests/metallb.yaml", "images/pause.tar"):
         (release / path).parent.mkdir(parents=True, exist_ok=True)
         (release / path).write_text("")
+    for name in ("coredns", "etcd", "flannel", "kube-apiserver", "kube-proxy", "pause", "traefik") * (lab == DOCKER):
+        make_archive(release / "images" / f"{name}.tar", name)
     for path, text in {"kernel/panic": "0", "kernel/panic_on_oops": "1", "vm/panic_on_oom": "0"}.items():
         _put(guest.root / "proc/sys" / path, f"{text}\n")
     for path in ("vm/overcommit_memory", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes"):
@@ -76,6 +94,12 @@ def make_guest(directory: Path, node: str, lab: str = "kubernetes") -> tuple[Fak
     if node.startswith("master"):
         _put(guest.root / "etc/kubernetes/admin.conf", "    server: https://api.kube.demo:6443\n")
     return guest, {"RACKBOX_KUBERNETES": str(release)}
+
+
+def make_archive(target: Path, name: str, content: str = "the first") -> None:
+    layer = write_layer(target.with_suffix(".layer"), [Entry(name, content.encode())], 0)
+    config = ImageConfig((f"/{name}", content), "amd64", 0)
+    write_image(target, f"registry.example/{name}:v1.36.3", [layer], config)
 
 
 def _put(path: Path, text: str) -> None:
@@ -111,6 +135,58 @@ def test_in_a_virtual_machine_the_kernel_is_the_kubelet_s_own(tmp_path: Path) ->
     guest.fake("systemd-detect-virt", "exit 1")
     assert guest.hook("worker/05-fence-kernel.sh", **extra).returncode == 0
     assert not [line for line in guest.calls() if line.startswith("mount")]
+
+
+def test_docker_loads_what_it_lacks_or_has_in_another_form(tmp_path: Path) -> None:
+    """By the config's digest, which is what Docker knows an image by: the manifest's, in the list, says nothing."""
+    guest, extra = make_guest(tmp_path, "worker1", DOCKER)
+    listed = (guest.root / "etc/rackbox/kubernetes/images").read_text().splitlines()
+    archives = [line.split()[0] for line in listed if not line.startswith("#")]
+    done = guest.hook("worker/12-load-images.sh", **extra)
+    assert done.returncode == 0, done.stderr
+    loaded = [line.rpartition("/")[2] for line in guest.calls() if line.startswith("docker load")]
+    assert loaded == [archive.removeprefix("images/") for archive in archives]
+    assert {"pause.tar", "kube-proxy.tar"} <= {*loaded}
+    make_archive(Path(extra["RACKBOX_KUBERNETES"]) / "images/pause.tar", "pause", "another")
+    assert guest.hook("worker/12-load-images.sh", **extra).returncode == 0
+    assert [line.rpartition("/")[2] for line in guest.calls() if line.startswith("docker load")] == ["pause.tar"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"), [(-998, "own"), (1000, 1000), (None, None)], ids=["lower", "higher", "none"]
+)
+def test_no_container_gets_an_oom_score_below_the_engine_s(
+    wanted: int | None, given: int | str | None, tmp_path: Path
+) -> None:
+    """Else none would start where root may not lower it; all other calls reach runc as they are."""
+    guest, _ = make_guest(tmp_path, "worker1", DOCKER)
+    guest.fake("runc", "")
+    program = "restrained-runc"
+    settings = json.loads((guest.root / "etc/docker/daemon.json").read_text())
+    named = settings["runtimes"][settings["default-runtime"]]["path"]
+    assert named == f"{GUEST_LIBRARY}/{program}"
+    config = tmp_path / "bundle/config.json"
+    process = {"args": ["/pause"], **({} if wanted is None else {"oomScoreAdj": wanted})}
+    _put(config, json.dumps({"ociVersion": "1.2.0", "process": process}))
+    for words in (["--root", "/r", "create", "--bundle", str(config.parent), "id"], ["kill", "id", "9"]):
+        done = guest.script(program, *words)
+        assert done.returncode == 0, done.stderr
+        assert guest.calls() == [f"runc {' '.join(words)}"]
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    expected = process if wanted is None else process | {"oomScoreAdj": own if given == "own" else given}
+    assert json.loads(config.read_text()) == {"ociVersion": "1.2.0", "process": expected}
+
+
+def test_docker_stands_on_a_containerd_that_runs(tmp_path: Path) -> None:
+    guest, extra = make_guest(tmp_path, "worker1", DOCKER)
+    for hook in ("10-start-containerd.sh", "11-start-docker.sh", "40-start-kubelet.sh"):
+        assert guest.hook(f"worker/{hook}", **extra).returncode == 0
+    started = [line.split()[2] for line in guest.calls() if line.startswith("systemctl start")]
+    assert started == ["containerd.service", "docker.service", "cri-docker.service", "kubelet.service"]
+    settings = guest.root / "etc/docker/daemon.json"
+    settings.write_text(settings.read_text().replace("8m", "9m"))
+    assert guest.hook("worker/11-start-docker.sh", **extra).returncode == 0
+    assert [line for line in guest.changes() if "restart" in line] == ["systemctl restart docker.service"]
 
 
 def test_the_second_master_leaves_the_add_ons_to_the_first(tmp_path: Path) -> None:

@@ -233,6 +233,16 @@ def test_status_of_the_gateway_and_of_a_worker(tmp_path: Path) -> None:
     assert status(tmp_path / "b", "worker1")["role"]["gluster_mounted"] is False
 
 
+@pytest.mark.parametrize(("machine", "answer"), [("worker1", "OK"), ("worker1", ""), ("master1", "OK")])
+def test_status_says_whether_docker_answers_where_it_runs_the_pods(machine: str, answer: str, tmp_path: Path) -> None:
+    guest = FakeGuest(tmp_path, machine, "kubernetes-docker")
+    guest.fake("curl", f'[[ $* == *docker.sock* ]] && echo "{answer}" || echo "{{}}"')
+    seen = json.loads(guest.script("status").stdout)
+    assert seen["role"]["docker"] is (answer == "OK")
+    assert {"containerd.service", "docker.service", "cri-docker.service", "kubelet.service"} <= {*seen["units"]}
+    assert ("containerd" in seen["role"]) is (machine == "worker1")
+
+
 def test_status_names_the_hook_that_failed(guest: FakeGuest) -> None:
     add_hook(guest, "worker/10-x.sh", "exit 1")
     guest.script("run-hooks")

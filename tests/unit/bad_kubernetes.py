@@ -45,7 +45,13 @@ KUBERNETES = [
     ),
     Bad("cluster: version is a number", CLUSTER + "  version: 1.36\n", 8, "kubernetes.version", "in quotes"),
     Bad("cluster: version with a v", CLUSTER + "  version: v1.36.3\n", 8, "kubernetes.version", "got v1.36.3"),
-    Bad("cluster: docker", CLUSTER + "  runtime: docker\n", 8, "kubernetes.runtime", "must be containerd; got docker"),
+    Bad(
+        "cluster: runtime",
+        CLUSTER + "  runtime: podman\n",
+        8,
+        "kubernetes.runtime",
+        "must be containerd or docker; got podman",
+    ),
     Bad("cluster: odd etcd", CLUSTER + "  etcd: none\n", 8, "kubernetes.etcd", "must be external or stacked; got none"),
     Bad(
         "cluster: pods in the lab",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,16 @@ from typing import Any
 
 import pytest
 
-from rackbox.bundle import Bundle, find_bundle, images_for, list_bundles, name_bundle, parse_bundle, read_bundle
+from rackbox.bundle import (
+    Bundle,
+    find_bundle,
+    images_for,
+    list_bundles,
+    name_bundle,
+    parse_bundle,
+    read_bundle,
+    runtimes_of,
+)
 from rackbox.bundle_archive import load_bundle, save_bundle
 from rackbox.bundle_check import (
     check_bundle,
@@ -214,9 +224,16 @@ def test_an_archive_with_another_image(tmp_path: Path) -> None:
 
 def test_a_runtime_that_the_bundle_does_not_bring(bundle: Bundle) -> None:
     check_runtime(bundle, "containerd")
-    with pytest.raises(LabError, match="docker needs cri-dockerd, which is not in it") as caught:
-        check_runtime(bundle, "docker")
-    assert "--from upstream" in caught.value.hint
+    half = dataclasses.replace(bundle, components={**bundle.components, "cri-dockerd": "0.4.3"})
+    for lacking in (bundle, half):
+        assert runtimes_of(lacking.components) == ("containerd",)
+        words = f"kubernetes.runtime: must be containerd with bundle {bundle.version}; got docker"
+        with pytest.raises(LabError, match=re.escape(words)) as caught:
+            check_runtime(lacking, "docker")
+        assert "./lab bundle --docker" in caught.value.hint
+    whole = dataclasses.replace(half, components={**half.components, "docker": "26.1.5+dfsg1-9"})
+    check_runtime(whole, "docker")
+    assert runtimes_of(whole.components) == ("containerd", "docker")
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,18 @@ def test_each_problem_is_told_once(change: Callable[[Documents], None], problems
     assert health.verdict == "degraded"
 
 
+def test_docker_must_answer_where_it_runs_the_containers() -> None:
+    topology = shipped("kubernetes-docker")
+    documents: Documents = {node.name: _document(topology, node) for node in topology.nodes}
+    for name in ("master1", "worker1", "worker2"):
+        document = documents[name]
+        assert document is not None
+        document["role"] |= {"docker": name != "worker2", "api_ready": True}
+    health = judge_lab(topology, documents)
+    assert [problem for problem in health.all_problems if "docker" in problem] == ["worker2: docker does not answer"]
+    assert next(node.summary for node in health.nodes if node.name == "worker1") == "docker"
+
+
 def test_a_pool_that_fills_is_a_warning_and_no_reason_to_stop() -> None:
     topology = shipped("default")
     documents = copy.deepcopy(healthy(topology))

@@ -126,6 +126,29 @@ def test_masters_agree_on_all_but_themselves() -> None:
     assert documents[1]["etcd"]["external"]["endpoints"] == ["https://127.0.0.1:2379"]
 
 
+@pytest.mark.parametrize(
+    ("runtime", "release", "gates"),
+    [
+        ("docker", "1.35.4", None),  # which knows no such gate, and would not start
+        ("docker", "1.36.3", {"ExtendWebSocketsToKubelet": False}),
+        ("docker", "1.37.0", {"ExtendWebSocketsToKubelet": False}),
+        ("containerd", "1.36.3", None),
+    ],
+)
+def test_kubelets_find_what_runs_their_containers(runtime: str, release: str, gates: dict[str, bool] | None) -> None:
+    topology = shipped("kubernetes-docker" if runtime == "docker" else "kubernetes-small")
+    made = replace(RELEASE, kubernetes=release)
+    files = render_lab(topology, fake_credentials(topology), {}, load_sources(), TARGET, made)
+    kubelet = yaml.safe_load(files["nodes/worker1/files/var/lib/kubelet/config.yaml"].data)
+    kubeadm = yaml.safe_load_all(files["nodes/master1/files/etc/rackbox/kubernetes/kubeadm.yaml"].data)
+    init, _, shared, _ = kubeadm
+    endpoint = "unix:///run/cri-dockerd.sock" if runtime == "docker" else "unix:///run/containerd/containerd.sock"
+    assert {kubelet["containerRuntimeEndpoint"], shared["containerRuntimeEndpoint"]} == {endpoint}
+    assert init["nodeRegistration"]["criSocket"] == endpoint
+    assert kubelet.get("featureGates") == shared.get("featureGates") == gates
+    assert ("RACKBOX_RUNTIME" in render_env(topology, topology.node("worker1"))) is (runtime == "docker")
+
+
 def test_masters_agree_on_a_stacked_etcd_too() -> None:
     """Also on one that came later: whom etcd was founded with is not said there."""
     files = [text("kubernetes-stacked", f"nodes/master{n}/files/etc/rackbox/kubernetes/kubeadm.yaml") for n in (1, 2)]

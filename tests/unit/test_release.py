@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rackbox.config import load_config
-from rackbox.errors import EXIT_COULD_NOT_RUN, LabError, MissingTool
+from rackbox.errors import EXIT_COULD_NOT_RUN, ConfigError, LabError, MissingTool
 from rackbox.kubernetes_preflight import check_files, check_room, needed_memory
 from rackbox.load import settle_kubernetes
 from rackbox.paths import PROJECT
@@ -107,6 +107,49 @@ def test_auto_without_a_bundle_takes_packages_that_can_be_reached(tmp_path: Path
     make_bundle(tmp_path / "built")
     choice = choose_release(kubernetes, LAB, tmp_path, reachable=lambda: pytest.fail("nobody need ask"))
     assert choice.release is not None
+
+
+DOCKER = {"kubernetes": "1.36.3", "docker": "26.1.5+dfsg1-9", "cri-dockerd": "0.4.3"}
+
+
+def test_docker_comes_from_the_newest_bundle_that_has_it(tmp_path: Path) -> None:
+    """Though a newer one has none; who does not ask for it takes the newest of all."""
+    make_bundle(tmp_path / "engine", components=DOCKER)
+    make_bundle(tmp_path / "newer", built="2026-02-01T00:00:00+00:00")
+    for source in ("auto", "bundle"):
+        choice = chosen(tmp_path, source=source, runtime="docker")
+        assert choice.release is not None
+        assert choice.release.name == "engine"
+        assert choice.words.endswith("the newest with docker; pods by Docker 26.1.5 through cri-dockerd 0.4.3")
+    choice = chosen(tmp_path)
+    assert choice.release is not None
+    assert choice.release.name == "newer"
+    assert choice.runtime == ""
+
+
+@pytest.mark.parametrize("how", ["auto", "bundle", "named", "booted", "packages"])
+def test_docker_with_a_bundle_that_has_none_is_refused_where_it_is_asked_for(how: str, tmp_path: Path) -> None:
+    """An engine without cri-dockerd is none."""
+    components = {name: version for name, version in DOCKER.items() if name != "cri-dockerd"}
+    bundle = str(make_bundle(tmp_path / "bundles/plain", components=components))
+    lab = tmp_path / "lab.yaml"
+    lab.write_text("name: lab\nnodes:\n  gateway:\nkubernetes:\n  runtime: docker\n")
+    cluster = wished(runtime="docker", source="auto" if how in ("named", "booted") else how)
+    if how == "packages":  # those that are fetched will have it
+        assert choose_release(cluster, lab, tmp_path / "bundles").to_fetch
+        return
+    cluster = replace(cluster, bundle=bundle if how == "named" else "")
+    with pytest.raises(ConfigError) as caught:
+        choose_release(cluster, lab, tmp_path / "bundles", bundle if how == "booted" else "")
+    assert str(caught.value) == f"{lab}:5: kubernetes.runtime: must be containerd with bundle plain; got docker"
+    assert ("take the lab down" if how == "booted" else "`./lab bundle --docker`") in caught.value.hint
+
+
+def test_no_bundle_at_all_is_told_with_the_one_that_docker_needs(tmp_path: Path) -> None:
+    assert "./lab bundle --docker" in chosen(tmp_path, runtime="docker").words
+    with pytest.raises(LabError) as caught:
+        chosen(tmp_path, runtime="docker", source="bundle")
+    assert "--docker" in caught.value.hint
 
 
 def test_a_booted_lab_stays_with_its_bundle(tmp_path: Path) -> None:

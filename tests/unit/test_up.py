@@ -12,6 +12,7 @@ from rich.console import Console
 
 from rackbox import up
 from rackbox.box import Box
+from rackbox.errors import LabError
 from rackbox.paths import Home
 from rackbox.state import LabState
 from tests.rendering import shipped
@@ -71,6 +72,31 @@ def boot(
 
 def made(**changes: Any) -> LabState:
     return LabState("default", "/srv/lab.yaml", "lxc", phase="up", digests=dict(DIGESTS)).with_(**changes)
+
+
+@pytest.mark.parametrize(
+    ("lab", "bundle", "runtime", "words"),
+    [
+        ("kubernetes-docker", "/b", "docker", ""),
+        ("kubernetes", "/b", "containerd", ""),
+        ("default", "", "containerd", ""),
+        ("kubernetes-docker", "/b", "containerd", "kubernetes.runtime: must stay containerd, .*; got docker"),
+        ("kubernetes", "/b", "docker", "kubernetes.runtime: must stay docker, .*; got containerd"),
+        ("kubernetes-docker", "", "containerd", "was made without Kubernetes"),
+        ("default", "/b", "docker", "was made with Kubernetes"),
+    ],
+)
+def test_machines_keep_their_cluster_and_what_runs_its_containers(
+    lab: str, bundle: str, runtime: str, words: str
+) -> None:
+    pretended: Any = SimpleNamespace(topology=shipped(lab), file=Path("/srv/lab.yaml"))
+    state = made(bundle=bundle, runtime=runtime)
+    if not words:
+        up.check_cluster(pretended, state)
+        return
+    with pytest.raises(LabError, match=words) as caught:
+        up.check_cluster(pretended, state)
+    assert "down" in caught.value.hint
 
 
 def test_a_new_lab_is_started_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from rackbox.bundle import machine_arch
 from rackbox.errors import LabError, MachineError
 from rackbox.health import LabHealth
 from rackbox.load import load_lab
+from rackbox.oci import Entry, ImageConfig, config_digest, write_image, write_layer
 from rackbox.paths import PROJECT, Home
 from rackbox.release import Choice, read_release
 from rackbox.render import render_lab
@@ -208,6 +209,40 @@ def test_the_images_are_those_that_the_lab_has_a_use_for(lab: PretendLab, monkey
     monkeypatch.setattr(PretendLab, "run", lambda *_, **__: answer, raising=False)
     upgrade.load_images(lab, lab.topology.node("worker1"), read_release(lab.bundles["1.36.3"]))  # type: ignore[arg-type] # it only pretends
     assert {"gluster-csi", "traefik", "kube-proxy"} <= {*loaded}
+
+
+def test_docker_knows_an_image_by_its_config(lab: PretendLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those that it has are not sent again; one of the same name with another config is."""
+    cluster = lab.topology.kubernetes
+    assert cluster is not None
+    monkeypatch.setattr(lab, "topology", replace(lab.topology, kubernetes=replace(cluster, runtime="docker")))
+    release = read_release(lab.bundles["1.36.3"])
+    worker = lab.topology.node("worker1")
+    digests = {}
+    for image in release.images_of(worker, lab.topology):
+        layer = write_layer(tmp_path / "layer.tar", [Entry(image.name, b"x")], 0)
+        config = ImageConfig((f"/{image.name}",), "amd64", 0)
+        write_image(release.directory / image.path, image.reference, [layer], config)
+        digests[image.reference] = config_digest(release.directory / image.path)
+    assert len({*digests.values()}) == len(digests)
+    stale = next(name for name in digests if "kube-proxy" in name)
+    listing = "".join(
+        f"{name} {'sha256:of-another' if name == stale else digest}\n" for name, digest in digests.items()
+    )
+    asked: list[str] = []
+
+    def answer(_lab: Any, _name: str, script: str, **_: Any) -> Any:
+        asked.append(script)
+        return type("Result", (), {"stdout": listing})
+
+    loaded: list[str] = []
+    monkeypatch.setattr(upgrade, "_load_image", lambda _lab, _node, _release, image: loaded.append(image.reference))
+    monkeypatch.setattr(PretendLab, "connections", lab, raising=False)
+    monkeypatch.setattr(PretendLab, "run", answer, raising=False)
+    upgrade.load_images(lab, worker, release)  # type: ignore[arg-type] # it only pretends
+    assert loaded == [stale]
+    assert "docker image inspect" in asked[0]
+    assert stale in asked[0]
 
 
 def test_one_that_was_broken_off_goes_on(rolled: PretendLab, monkeypatch: pytest.MonkeyPatch) -> None:

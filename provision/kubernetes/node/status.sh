@@ -10,6 +10,9 @@ units+=(kubelet.service)
 if [[ $RACKBOX_ROLE == master ]]; then
   units+=(containerd.service)
 fi
+if [[ ${RACKBOX_RUNTIME-} == docker ]]; then
+  units+=(docker.service cri-docker.service)
+fi
 eval "plain_$(declare -f role_status)"
 
 # ask PATH: the API, as a user that may read all.
@@ -38,10 +41,24 @@ view_of_cluster() {
     }'
 }
 
-role_status() {
-  if [[ $RACKBOX_ROLE == master ]]; then
-    printf '%s\n%s\n' "$(plain_role_status)" "$(view_of_cluster)" | jq --slurp --compact-output 'add'
-  else
-    plain_role_status
+# Whether Docker Engine answers, where it runs the containers.
+view_of_docker() {
+  local answers=false
+  if [[ $(curl --silent --fail --max-time "${patience:-1}" --unix-socket "$RACKBOX_ROOT/run/docker.sock" \
+    http://docker/_ping) == OK ]]; then
+    answers=true
   fi
+  printf '{"docker": %s}\n' "$answers"
+}
+
+role_status() {
+  {
+    plain_role_status
+    if [[ $RACKBOX_ROLE == master ]]; then
+      view_of_cluster
+    fi
+    if [[ ${RACKBOX_RUNTIME-} == docker ]]; then
+      view_of_docker
+    fi
+  } | jq --slurp --compact-output 'add'
 }
