@@ -244,8 +244,8 @@ def _explain(error: CommandFailed, component: Component, log: Path, work: Path) 
         error.hint = "the compiler or the linker was killed, mostly for memory: linking the kubelet needs about 2 GiB"
     elif "dial tcp" in text or "no such host" in text or "403 Forbidden" in text:
         error.hint = "the Go module proxy was not reached or refused: see `go env GOPROXY`; what is done is kept"
-    elif "404 Not Found" in text or "410 Gone" in text or "not available" in text:
-        error.message = f"{component.module} of {component.name} cannot be had from the Go module proxy:\n{text}"
+    elif "404 Not Found" in text or "410 Gone" in text or "version is not available" in text:
+        error.message = f"a module of {component.name} cannot be had from the Go module proxy:\n{text}"
         error.hint = "name a proxy that has it: see `go env GOPROXY`; what is done is kept"
     else:
         error.hint = f"the whole output is in {log}; what is done is kept: run it again to go on"

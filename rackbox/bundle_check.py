@@ -1,7 +1,7 @@
 """Whether a bundle can be used, and for what: found out before anything boots.
 
-Entry points: ``check_bundle`` (whole, and every image there), ``check_runtime`` (the container runtime asked for),
-``check_upgrade`` and ``check_skew`` (kubeadm's rules for versions).
+Entry points: ``check_bundle`` (whole, and every image there), ``check_upgrade`` and ``check_skew`` (kubeadm's rules for
+versions).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from rackbox.box import sha256_of
-from rackbox.bundle import MAKE_RUNTIME, REBUILD, Bundle, minor_of, release_numbers, runtimes_of
+from rackbox.bundle import REBUILD, Bundle, minor_of, release_numbers
 from rackbox.bundle_recipe import IMAGES
 from rackbox.errors import LabError
 from rackbox.oci import read_image
@@ -79,15 +79,6 @@ def check_images(bundle: Bundle) -> None:
         ):
             if got != must:
                 raise LabError(f"{path}: {what}: must be {must}; got {got}", REBUILD)
-
-
-def check_runtime(bundle: Bundle, runtime: str) -> None:
-    """Raise unless the bundle brings what the container runtime ``containerd`` or ``docker`` needs."""
-    able = runtimes_of(bundle.components)
-    if runtime not in able:
-        raise LabError(
-            f"kubernetes.runtime: must be {' or '.join(able)} with bundle {bundle.version}; got {runtime}", MAKE_RUNTIME
-        )
 
 
 def check_floor(component: str, found: str, floor: str, why: str) -> None:

@@ -220,7 +220,7 @@ CRI_DOCKERD = Component(
 """What a kubelet speaks to Docker Engine through. In bundles that are asked for with it alone."""
 
 DOCKER = "docker"
-"""The component that Docker Engine is in a bundle: Debian's, in the version that its mirror has."""
+"""The component that Docker Engine is in a bundle: Debian's, in the version that its mirror has when first asked."""
 DOCKER_PROGRAMS = (
     DebianProgram("docker.io", "usr/sbin/dockerd", "dockerd"),
     DebianProgram("docker-cli", "usr/bin/docker", "docker"),

@@ -288,6 +288,7 @@ def pool_of(config: Config) -> tuple[tuple[IPv4Address, IPv4Address], ...]:
 # What a kubelet, a runtime, flannel and kube-proxy need beside the pods, and what a control plane does: seen in this
 # project's own labs, and rounded up.
 STACKED_MASTERS_MIN = 3  # with fewer, a master that is lost takes the cluster's data, or its majority, along
+DOCKER_OS = "debian-13"  # whose libraries its programs want: bundle_recipe.SUITE
 NODE_MEMORY_MIN = {"master": 1536, "worker": 768}
 MASKED_NODES_BITS = 24  # each machine's share of the pods' addresses is a /24
 
@@ -309,6 +310,9 @@ def _kubernetes(config: Config) -> Found:
     if wished.etcd == "stacked" and counts["master"] < STACKED_MASTERS_MIN:
         text = f"must come with {STACKED_MASTERS_MIN} masters or more (nodes.master); got {counts['master']}"
         yield ("kubernetes", "etcd"), text
+    if wished.runtime == "docker" and config.os != DOCKER_OS:
+        text = f"must be containerd with os: {config.os} (bundles have Docker Engine as {DOCKER_OS} has it); got docker"
+        yield ("kubernetes", "runtime"), text
     for role, least in NODE_MEMORY_MIN.items():
         nodes = config.nodes.of(role)
         memory = nodes.memory if nodes is not None else None

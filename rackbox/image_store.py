@@ -3,7 +3,8 @@ node of a cluster as hard links, before it boots. A dozen machines would otherwi
 the same time, while etcd waits for the disk.
 
 Entry point: ``share_images``. Machines whose provider does not show their disks load images by themselves
-(``provision/kubernetes/node/12-load-images.sh``), and so does everybody where a bundle has no containerd of its own.
+(``provision/kubernetes/containerd/12-load-images.sh``), and so does everybody where a bundle has no containerd of its
+own.
 
 Layers are only read by containers, and blobs by nobody; containerd's two databases are written to, so each machine gets
 copies of them.

@@ -18,8 +18,8 @@ from pathlib import Path
 from rich.console import Console
 
 from rackbox.box import Box
-from rackbox.bundle import Bundle, list_bundles, machine_arch, minor_of, name_bundle, read_bundle
-from rackbox.bundle_check import check_bundle, check_runtime, check_upgrade
+from rackbox.bundle import Bundle, list_bundles, machine_arch, minor_of, name_bundle, read_bundle, runtimes_of
+from rackbox.bundle_check import check_bundle, check_upgrade
 from rackbox.catalogue import find_version
 from rackbox.cluster import list_nodes
 from rackbox.consoles import open_console
@@ -30,7 +30,7 @@ from rackbox.lab import LiveLab, lab_lock, open_lab
 from rackbox.labfiles import render_files
 from rackbox.oci import config_digest
 from rackbox.paths import Home
-from rackbox.release import MAKE_ONE, Image, Release, check_release, read_release
+from rackbox.release import MAKE_ONE, Image, Release, check_release, check_runtime, read_release
 from rackbox.render import write_rendered
 from rackbox.rolling import Rolling
 from rackbox.runtimes import runtime_of
@@ -72,7 +72,7 @@ def plan_upgrade(lab: LiveLab, wanted: str) -> Release | None:
     elif begun:
         bundle = read_bundle(Path(begun[0]))
     else:
-        newer = find_next(lab.home, old)
+        newer = find_next(lab.home, old, wished.runtime)
         if newer is None:
             return None
         bundle = newer
@@ -84,23 +84,25 @@ def plan_upgrade(lab: LiveLab, wanted: str) -> Release | None:
     check_upgrade(old.kubernetes, bundle)
     check_wish(wished, bundle, lab.file)
     check_bundle(bundle, arch=machine_arch())
-    check_runtime(bundle, wished.runtime)
-    return check_release(read_release(bundle.root), wished)
+    release = read_release(bundle.root)
+    check_runtime(release, wished.runtime, lab.file)
+    return check_release(release, wished)
 
 
-def find_next(home: Home, old: Release) -> Bundle | None:
-    """The newest bundle of the catalogue that a cluster on ``old`` can go to: newer, and at most the next minor."""
-    found = None
+def find_next(home: Home, old: Release, runtime: str = "containerd") -> Bundle | None:
+    """The newest bundle of the catalogue that a cluster on ``old`` can go to: newer, and at most the next minor. One
+    that is enough for ``runtime`` goes before a newer one that is not, which is for the caller to refuse."""
+    fit = []
     for bundle in list_bundles(home):
-        if bundle.arch != machine_arch() or bundle.root == old.directory:
+        if bundle.arch != machine_arch() or bundle.root == old.directory or bundle.kubernetes == old.kubernetes:
             continue
         try:
             check_upgrade(old.kubernetes, bundle)
         except LabError:
             continue
-        if bundle.kubernetes != old.kubernetes:
-            found = bundle
-    return found
+        fit.append(bundle)
+    able = [bundle for bundle in fit if runtime in runtimes_of(bundle.components)]
+    return next(reversed(able or fit), None)
 
 
 def check_wish(wished: Kubernetes, bundle: Bundle, file: Path) -> None:

@@ -52,6 +52,13 @@ KUBERNETES = [
         "kubernetes.runtime",
         "must be containerd or docker; got podman",
     ),
+    Bad(
+        "cluster: docker on an older system",
+        f"os: debian-12\n{CLUSTER}  runtime: docker\n",
+        9,
+        "kubernetes.runtime",
+        "must be containerd with os: debian-12 (bundles have Docker Engine as debian-13 has it); got docker",
+    ),
     Bad("cluster: odd etcd", CLUSTER + "  etcd: none\n", 8, "kubernetes.etcd", "must be external or stacked; got none"),
     Bad(
         "cluster: pods in the lab",

@@ -114,6 +114,19 @@ def test_the_newest_that_is_allowed(tmp_path: Path, versions: Iterable[str], goe
     assert plan(PretendLab(tmp_path, *versions)) == goes_to
 
 
+def test_one_that_is_enough_for_the_runtime_goes_before_a_newer_one(lab: PretendLab) -> None:
+    with_docker = lab.home.bundles / "1.36.2-amd64-d"
+    with_docker.mkdir()
+    bundling.make_bundle(with_docker, {"kubernetes": "1.36.2", "docker": "26.1.5+dfsg1-9", "cri-dockerd": "0.4.3"})
+    old = read_release(lab.home.bundles / "1.35.4-amd64-1")
+    found = {name: upgrade.find_next(lab.home, old, name) for name in ("containerd", "docker", "other")}
+    assert {name: bundle and bundle.kubernetes for name, bundle in found.items()} == {
+        "containerd": "1.36.3",
+        "docker": "1.36.2",
+        "other": "1.36.3",  # which the caller refuses in words
+    }
+
+
 @pytest.mark.parametrize(
     ("versions", "wanted", "words"),
     [
