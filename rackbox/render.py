@@ -116,10 +116,8 @@ def render_env(topology: Topology, node: Node, founders: Collection[str] = ()) -
         "WAIT_SECONDS": str(_wait_seconds(topology, node)),
     }
     if topology.kubernetes is not None and node.role in KUBERNETES_ROLES:
-        values |= {
-            "KUBERNETES": RELEASE_DIRECTORY,
-            "API": f"{topology.kubernetes.endpoint}:{topology.kubernetes.port}",
-        }
+        api = f"{topology.kubernetes.endpoint}:{topology.kubernetes.port}"
+        values |= {"KUBERNETES": RELEASE_DIRECTORY, "API": api}
         values |= {"ETCD": "pod"} if node.role == "master" and topology.has_stacked_etcd else {}
         values |= {"RUNTIME": "docker"} if topology.kubernetes.runtime == "docker" else {}
     return {f"RACKBOX_{name}": value for name, value in values.items()}
