@@ -30,7 +30,7 @@ from tests.consumer.programs import run
 from tests.consumer.stand_ins import ARCH, publish, registry, serving
 from tests.rendering import shipped
 
-pytestmark = pytest.mark.kubernetes  # Go compiles for minutes
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]  # Go compiles for minutes, the first time
 
 
 @pytest.fixture
