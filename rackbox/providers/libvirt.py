@@ -47,6 +47,23 @@ from rackbox.uplink import remove_uplink
 EMULATED_PATIENCE = 6.0
 _OFF_SECONDS = 20.0
 _START_SECONDS = 120.0
+SSH_LIMIT = """\
+add table ip rackbox-ssh
+delete table ip rackbox-ssh
+table ip rackbox-ssh {
+    set asked { type ipv4_addr; flags dynamic; size 65535; }
+    chain output {
+        type filter hook output priority filter
+        tcp dport 22 tcp flags & (syn | ack) == syn \\
+            update @asked { ip daddr limit rate over 2/second burst 5 packets } drop
+    }
+}
+"""
+"""nftables: this computer opens SSH to each machine five times at once, then twice a second; TCP repeats what is more.
+
+While a machine's network is up and its sshd is not, Vagrant's communicator asks again the moment it is refused: each
+answer is the machine's own work, which emulation makes slow, and the asking takes most of a core beside it.
+"""
 
 
 class LibvirtProvider(PlacedProvider):
@@ -96,6 +113,7 @@ class LibvirtProvider(PlacedProvider):
             hint = "boot it with --provider lxc, or set `kubernetes: {source: none}`"
             raise LabError("kubernetes: must be source: none with provider: libvirt, which has no clusters yet", hint)
         place = self.make_networks(topology, paths)
+        run(enter_argv(place, ["nft", "-f", "-"]), timeout=10, input=SSH_LIMIT)
         (paths.logs / "console").mkdir(parents=True, exist_ok=True)
         libvirtd.start_libvirtd(place, topology, paths)
 

@@ -4,18 +4,15 @@ told is written outlives a power cut of all. One lab for the whole file, emulate
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from rackbox.errors import CommandFailed, LabError
 from tests.e2e.labs import LabUnderTest, derive_lab
+from tests.e2e.writing import written_until_power_cut
 
 UP_SECONDS = 1800.0
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(2 * UP_SECONDS, func_only=False)]
@@ -66,27 +63,14 @@ def test_bricks_lie_in_thin_pools_and_status_says_how_full_those_are(lab: LabUnd
 
 
 def test_what_clients_were_told_is_written_outlives_a_power_cut_of_all(lab: LabUnderTest) -> None:
-    acknowledged: list[int] = []
-    cut = threading.Event()
+    def write(number: int) -> bool:
+        try:
+            lab.run("worker1", WRITE.format(number=number), timeout=30)
+        except (LabError, CommandFailed):
+            return False
+        return True
 
-    def write() -> None:
-        for number in itertools.count():
-            if cut.is_set():
-                return
-            try:
-                lab.run("worker1", WRITE.format(number=number), timeout=30)
-            except (LabError, CommandFailed):
-                continue
-            acknowledged.append(number)
-
-    with ThreadPoolExecutor() as pool:
-        writer = pool.submit(write)
-        deadline = time.monotonic() + 180
-        while len(acknowledged) < 20 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        lab.power_off(lab.names())
-        cut.set()
-        writer.result()
+    acknowledged = written_until_power_cut(lab, write, seconds=180)
     assert len(acknowledged) >= 20
     lab.up(timeout=UP_SECONDS)
     found = lab.run("worker1", READ, timeout=120).stdout.splitlines()

@@ -4,13 +4,11 @@ back to a moment while it runs. One lab for the whole file; emulated where there
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import threading
+import re
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from rackbox.providers.libvirt import LibvirtProvider
 from tests.e2e.host import Traces, host_traces, left_behind
 from tests.e2e.labs import LabUnderTest, derive_lab
 from tests.e2e.seen import what_machines_see
-from tests.e2e.writing import CHECK, WRITER
+from tests.e2e.writing import CHECK, WRITER, written_until_power_cut
 
 pytestmark = pytest.mark.vm
 UP_SECONDS = 1500.0
@@ -165,18 +163,19 @@ def test_a_failover_is_within_the_lab_s_own_budget(vms: LabUnderTest) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_the_whole_lab_goes_back_to_a_moment(vms: LabUnderTest) -> None:
+def test_the_whole_lab_goes_back_to_a_moment(vms: LabUnderTest, record_property: Callable[[str, object], None]) -> None:
     machine = vms.live.machine("master1")
     machine.run("echo then >/var/lib/moment; sync", timeout=20)
     boots = vms.boots()
     vms.cli("snapshot.save", timeout=500)
     machine.run("echo later >/var/lib/moment", timeout=20)
-    started = time.time()
-    vms.cli("snapshot.restore", timeout=500)
+    restored = re.search(r"after ([\d.]+) s", vms.cli("snapshot.restore", timeout=500).stderr)
+    assert restored
+    record_property("seconds until it was healthy again", restored[1])
+    assert float(restored[1]) < 200  # a figure is measured elsewhere; this is what no computer should need
     assert machine.run("cat /var/lib/moment", timeout=20).stdout.strip() == "then"
     assert abs(float(machine.run("date +%s", timeout=20).stdout) - time.time()) < 10
     assert vms.boots() == boots
-    assert time.time() - started < 500
     vms.cli("snapshot.remove")
 
 
@@ -184,24 +183,11 @@ def test_the_whole_lab_goes_back_to_a_moment(vms: LabUnderTest) -> None:
 def test_what_was_acknowledged_outlives_a_power_cut_of_all(vms: LabUnderTest) -> None:
     """QEMU killed under a writer: what etcd has acknowledged was on the disks' side of the guest's flush."""
     vms.live.wait_healthy(300)
-    acknowledged: list[int] = []
-    cut = threading.Event()
 
-    def write() -> None:
-        for number in itertools.count():
-            if cut.is_set():
-                return
-            if vms.etcd(vms.etcd_url, "put", f"/cut/{number}", "kept", check=False).returncode == 0:
-                acknowledged.append(number)
+    def write(number: int) -> bool:
+        return vms.etcd(vms.etcd_url, "put", f"/cut/{number}", "kept", check=False).returncode == 0
 
-    with ThreadPoolExecutor() as pool:
-        writer = pool.submit(write)
-        deadline = time.monotonic() + 120
-        while len(acknowledged) < 20 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        vms.power_off(vms.names())
-        cut.set()
-        writer.result()
+    acknowledged = written_until_power_cut(vms, write, seconds=120)
     assert len(acknowledged) >= 20
     assert not vms.live.provider.running(vms.live.topology, vms.live.paths)
     vms.up(timeout=UP_SECONDS)

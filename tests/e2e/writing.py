@@ -1,4 +1,16 @@
-"""Bash for machines: writes files with checksums until it is told to stop, and looks whether all can be read back."""
+"""Writers. Bash for machines: writes files with checksums until it is told to stop, and looks whether all can be read
+back. And here: a client that writes until the whole lab has lost its power.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.e2e.labs import LabUnderTest
 
 WRITER = """\
 mkdir -p {where}
@@ -25,3 +37,31 @@ done
 echo "$count $bad $(cat {where}/failed 2>/dev/null | wc -l)"
 rm -rf {where}
 """
+
+
+def written_until_power_cut(lab: LabUnderTest, write: Callable[[int], bool], *, seconds: float) -> list[int]:
+    """Cut the power of all machines while ``write(number)`` is called again and again, in a thread of its own.
+
+    It is cut after twenty writes, or after so many seconds. Returns the numbers of those that were acknowledged.
+    """
+    acknowledged: list[int] = []
+    cut = threading.Event()
+
+    def go_on() -> None:
+        for number in itertools.count():
+            if cut.is_set():
+                return
+            if write(number):
+                acknowledged.append(number)
+
+    with ThreadPoolExecutor() as pool:
+        writer = pool.submit(go_on)
+        deadline = time.monotonic() + seconds
+        try:
+            while len(acknowledged) < 20 and time.monotonic() < deadline and not writer.done():
+                time.sleep(0.1)
+            lab.power_off(lab.names())
+        finally:
+            cut.set()
+        writer.result()
+    return acknowledged
