@@ -14,9 +14,11 @@ LARGEST = 4 << 20
 """Bytes of the largest file that is searched for a key: they are small."""
 
 _KEY = re.compile(
-    rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s*\n(?:[A-Za-z-]+: .*\n)*\s*[A-Za-z0-9+/=]{40}"
+    rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s*\n(?:[A-Za-z-]+: .*\n)*"
+    rb"\s*[A-Za-z0-9+/=]{40,}+(?!\s*\n\s*\.\.\.)"
 )
-"""A key's head with a key behind it: programs that read keys hold the head alone (RFC 7468)."""
+"""A key's head with a key behind it: programs that read keys hold the head alone (RFC 7468), and what explains them
+goes on with three dots after the first line (Debian 12's cloud-init)."""
 
 ELF = b"\x7fELF"
 """How a program begins: GnuTLS's library tests itself with keys that everybody knows."""

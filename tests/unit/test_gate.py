@@ -42,6 +42,7 @@ def test_a_tree_that_machines_may_share() -> None:
         "usr/bin/reader": f"the head alone is no key: {HEAD.format('')}",
         "usr/lib/libgnutls.so": "\x7fELF" + HEAD.format("RSA ") + "A" * 64,
         "etc/ssl/certs/ca.pem": "-----BEGIN CERTIFICATE-----\n" + "A" * 64,
+        "usr/lib/python3/dist-packages/cloudinit/config/cc_ssh.py": f"  {HEAD.format('RSA ')}  {'Ab9/' * 15}\n  ...\n",
         "etc/ssh/sshd_config": "",
     }
     assert check_tree(tree(files)) == []
@@ -49,7 +50,7 @@ def test_a_tree_that_machines_may_share() -> None:
 
 @pytest.mark.parametrize("kind", ["", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED "])
 def test_a_key_anywhere(kind: str) -> None:
-    text = f"some words\n{HEAD.format(kind)}{'Ab9/' * 16}\n"
+    text = f"some words\n{HEAD.format(kind)}{'Ab9/' * 16}\n-----END {kind}PRIVATE KEY-----\n"
     assert check_tree(tree({"opt/app/data.bin": text})) == ["/opt/app/data.bin: holds a private key"]
 
 
