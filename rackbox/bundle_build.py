@@ -11,15 +11,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from rackbox.bundle import MANIFEST, Bundle, kept_roots, read_bundle
-from rackbox.bundle_cache import Cache, Kept, digest_of, digest_of_tree
+from rackbox.bundle_cache import Cache, Kept, digest_of
 from rackbox.bundle_check import check_files
-from rackbox.bundle_debian import EPOCH, Debian, docker_files, take_docker, take_userland
-from rackbox.bundle_parts import Parts, add_manifest, assemble, bundle_builder
+from rackbox.bundle_components import RECIPE, pack_image, take_component
+from rackbox.bundle_debian import docker_files, take_docker, take_userland
+from rackbox.bundle_parts import Bench, Parts, add_manifest, assemble, bundle_builder
 from rackbox.bundle_pins import Pins
 from rackbox.bundle_recipe import (
     COMPONENTS,
@@ -29,27 +29,17 @@ from rackbox.bundle_recipe import (
     MANIFESTS,
     SUITE,
     Component,
-    Image,
-    reference_of,
 )
 from rackbox.bundle_sbom import deb_part, module_part
 from rackbox.catalogue import read_json
-from rackbox.errors import CommandFailed, LabError, MissingTool
+from rackbox.errors import LabError, MissingTool
 from rackbox.golang import (
-    Go,
-    build_programs,
     check_compiler,
-    find_go,
-    find_source,
-    modules_of,
-    output_name,
     required_version,
 )
-from rackbox.oci import Blob, Entry, ImageConfig, layer_of, write_image, write_layer
+from rackbox.oci import layer_of
 from rackbox.paths import Home
 
-RECIPE = 1
-"""To be raised when the same inputs are to be built in another way: the cache is asked by it, too."""
 KEPT_S = 60 * 86400.0
 """How long a component that no build has used stays in the cache."""
 
@@ -67,16 +57,12 @@ def build_from_go(home: Home, pins: Pins, arch: str, console: Console, *, docker
         cache = Cache(home.data / "cache" / "bundle")
         kept: dict[str, Kept] = {}
         keys: dict[str, str] = {}
-        debian = Debian(cache, arch, work, log, console)
+        bench = Bench(cache, arch, work, log, console)
         if docker:  # first: that it cannot be had is seen before the long ones
-            kept[DOCKER] = take_docker(debian, keys)
+            kept[DOCKER] = take_docker(bench, keys)
         for component in components_of(docker=docker):
-            go = find_go(pins.modules[component.name])
-            name, key = f"{component.name}-{arch}", component_key(component, pins, arch, go)
-            found = cache.find(name, key)
-            kept[component.name] = found or _build(component, pins, arch, go, cache, name, key, work, log, console)
-            keys[name] = key
-        userland = take_userland(debian, keys)
+            kept[component.name] = take_component(bench, component, pins, keys)
+        userland = take_userland(bench, keys)
         cache.drop_others(keys, KEPT_S, time.time())
         made_from = digest_of(keys, [asdict(image) for image in IMAGES], RECIPE)
         if (same := _made_before(home, made_from)) is not None:
@@ -84,7 +70,9 @@ def build_from_go(home: Home, pins: Pins, arch: str, console: Console, *, docker
             return same
         out = work / "bundle"
         parts = _pack(pins, arch, kept, userland, work, out)
-        bundle = assemble(home, out, pins, arch, "go", parts, {"inputs": made_from, "go": go.version})
+        bundle = assemble(
+            home, out, pins, arch, "go", parts, {"inputs": made_from, "go": kept["kubernetes"].notes["go"]}
+        )
     console.print(
         f"[green]✓[/] bundle {bundle.version}: {len(bundle.files)} programs, {len(bundle.images)} images, "
         f"{bundle.size >> 20} MiB  {time.monotonic() - started:.0f} s"
@@ -108,62 +96,6 @@ def check_pins(pins: Pins) -> None:
                 f"got {f'v{found}' if found else 'nothing'}",
                 "name one version in both, then `go mod tidy` in that directory",
             )
-
-
-def component_key(component: Component, pins: Pins, arch: str, go: Go) -> str:
-    """What decides how a component comes out."""
-    recipe = asdict(component)
-    if not component.compiler:
-        del recipe["compiler"]
-    version = pins.components[component.name]
-    return digest_of(RECIPE, recipe, version, arch, go.version, digest_of_tree(pins.modules[component.name]))
-
-
-def stamps_of(component: Component, version: str, date: str) -> dict[str, str]:
-    """The variables that are set at link time, filled in."""
-    major, minor = version.split(".")[:2]
-    values = {"version": version, "major": major, "minor": minor, "date": date}
-    return {name: text.format(**values) for name, text in component.stamps.items()}
-
-
-def _build(
-    component: Component,
-    pins: Pins,
-    arch: str,
-    go: Go,
-    cache: Cache,
-    name: str,
-    key: str,
-    work: Path,
-    log: Path,
-    console: Console,
-) -> Kept:
-    started = time.monotonic()
-    module, version = pins.modules[component.name], pins.components[component.name]
-    console.print(f"building {component.name} {version} with {go.version} (log: {log})", soft_wrap=True)
-    made = work / component.name
-    made.mkdir()
-    packages = [program.package for program in component.programs]
-    try:
-        source = find_source(module, component.module, log) if component.module else None
-        stamps = stamps_of(component, version, source.time if source else "")
-        build_programs(
-            module, packages, made, arch=arch, stamps=stamps, tags=component.tags, log=log, compiler=component.compiler
-        )
-    except CommandFailed as error:
-        raise _explain(error, component, log, work) from error
-    programs = []
-    for program in component.programs:
-        path = made / output_name(program.package)
-        programs.append(path.rename(made / program.name))
-    modules = [asdict(module) for module in modules_of(programs)]
-    for manifest in MANIFESTS:
-        if manifest.component == component.name and source is not None:
-            shutil.copyfile(source.directory / manifest.source, made / manifest.name)
-    kept = cache.keep(name, key, made, {"modules": modules, "go": go.version})
-    size = sum(program.stat().st_size for program in kept.directory.iterdir()) >> 20
-    console.print(f"[green]✓[/] {component.name} {version} {size} MiB  {time.monotonic() - started:.0f} s")
-    return kept
 
 
 def _pack(pins: Pins, arch: str, kept: Mapping[str, Kept], userland: Kept, work: Path, out: Path) -> Parts:
@@ -192,33 +124,11 @@ def _pack(pins: Pins, arch: str, kept: Mapping[str, Kept], userland: Kept, work:
         docker_files(parts, kept[DOCKER], out)
     base = layer_of(userland.path("layer.tar"))
     for image in IMAGES:
-        parts.images.append(_pack_image(image, pins, arch, kept[image.component], base, work, out))
+        parts.images.append(pack_image(image, pins, arch, kept[image.component], work, out, userland=base))
     parts.materials += [deb_part(package, SUITE) for package in userland.notes["packages"]]
     for manifest in MANIFESTS:
         add_manifest(parts, manifest, kept[manifest.component].path(manifest.name), pins, out)
     return parts
-
-
-def _pack_image(image: Image, pins: Pins, arch: str, have: Kept, base: Blob, work: Path, out: Path) -> dict[str, Any]:
-    path = f"images/{image.name}.tar"
-    reference = reference_of(image, pins.components)
-    entries = [Entry(image.inside, have.path(image.program))]
-    if not image.userland:
-        entries.append(Entry("tmp", mode=0o1777))
-    own = write_layer(work / "layer.tar", entries, EPOCH)
-    labels = {
-        "org.opencontainers.image.title": image.name,
-        "org.opencontainers.image.version": pins.components[image.component],
-    }
-    config = ImageConfig((image.inside,), arch, EPOCH, labels=labels)
-    digest = write_image(out / path, reference, [base, own] if image.userland else [own], config)
-    return {
-        "path": path,
-        "component": image.component,
-        "reference": reference,
-        "digest": digest,
-        "on": list(image.on),
-    }
 
 
 def _made_before(home: Home, inputs: str) -> Bundle | None:
@@ -231,22 +141,3 @@ def _made_before(home: Home, inputs: str) -> Bundle | None:
                 return None
             return bundle
     return None
-
-
-def _explain(error: CommandFailed, component: Component, log: Path, work: Path) -> LabError:
-    """The same failure with what to do about it."""
-    text = error.message
-    if "no space left on device" in text.lower() or shutil.disk_usage(work).free >> 20 < 100:
-        return LabError(
-            f"{component.name}: the disk is full (log: {log})", "make room: Go's build cache needs some GiB"
-        )
-    if "signal: killed" in text:
-        error.hint = "the compiler or the linker was killed, mostly for memory: linking the kubelet needs about 2 GiB"
-    elif "dial tcp" in text or "no such host" in text or "403 Forbidden" in text:
-        error.hint = "the Go module proxy was not reached or refused: see `go env GOPROXY`; what is done is kept"
-    elif "404 Not Found" in text or "410 Gone" in text or "version is not available" in text:
-        error.message = f"a module of {component.name} cannot be had from the Go module proxy:\n{text}"
-        error.hint = "name a proxy that has it: see `go env GOPROXY`; what is done is kept"
-    else:
-        error.hint = f"the whole output is in {log}; what is done is kept: run it again to go on"
-    return error

@@ -12,13 +12,10 @@ import shutil
 import tarfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
-from rackbox.bundle_cache import Cache, Kept, digest_of
-from rackbox.bundle_parts import Parts
+from rackbox.bundle_cache import Kept, digest_of
+from rackbox.bundle_parts import Bench, Parts
 from rackbox.bundle_recipe import DOCKER, DOCKER_PROGRAMS, NODES, SUITE, USERLAND
 from rackbox.bundle_sbom import deb_part
 from rackbox.errors import CommandFailed, LabError, MissingTool
@@ -43,54 +40,43 @@ LEFT_OUT = (
 _ALTERNATIVES = ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore")
 
 
-@dataclass(frozen=True, slots=True)
-class Debian:
-    """Where packages are unpacked: the cache, what the bundle is for, a place to work in, the log and who is told."""
-
-    cache: Cache
-    arch: str
-    work: Path
-    log: Path
-    console: Console
-
-
-def take_userland(debian: Debian, keys: dict[str, str]) -> Kept:
+def take_userland(bench: Bench, keys: dict[str, str]) -> Kept:
     """Debian's packet filters and their libraries as a layer: no package manager in an image. ``keys`` gets the name
     and the key that the cache knows it by."""
-    name, key = f"userland-{debian.arch}", digest_of(RECIPE, SUITE, USERLAND, debian.arch)
+    name, key = f"userland-{bench.arch}", digest_of(RECIPE, SUITE, USERLAND, bench.arch)
     keys[name] = key
-    if (found := debian.cache.find(name, key)) is not None:
+    if (found := bench.cache.find(name, key)) is not None:
         return found
     started = time.monotonic()
-    made, tree = _fetch_tree(debian, "userland", USERLAND)
+    made, tree = _fetch_tree(bench, "userland", USERLAND)
     packages = packages_in(tree)
     layer_from_tree(made / "layer.tar", tree, userland_entries(), EPOCH, LEFT_OUT)
     tree.unlink()
-    kept = debian.cache.keep(name, key, made, {"packages": packages})
-    _say(debian, f"{len(packages)} packages", started)
+    kept = bench.cache.keep(name, key, made, {"packages": packages})
+    _say(bench, f"{len(packages)} packages", started)
     return kept
 
 
-def take_docker(debian: Debian, keys: dict[str, str]) -> Kept:
+def take_docker(bench: Bench, keys: dict[str, str]) -> Kept:
     """Docker Engine's programs. What they need of libraries and beside them (runc, a packet filter) is in the boxes."""
     packages = tuple(dict.fromkeys(program.package for program in DOCKER_PROGRAMS))
     recipe = [(program.package, program.source, program.name) for program in DOCKER_PROGRAMS]
-    name, key = f"{DOCKER}-{debian.arch}", digest_of(RECIPE, SUITE, recipe, debian.arch)
+    name, key = f"{DOCKER}-{bench.arch}", digest_of(RECIPE, SUITE, recipe, bench.arch)
     keys[name] = key
-    if (found := debian.cache.find(name, key)) is not None:
+    if (found := bench.cache.find(name, key)) is not None:
         return found
     started = time.monotonic()
     try:
-        made, tree = _fetch_tree(debian, DOCKER, packages)
+        made, tree = _fetch_tree(bench, DOCKER, packages)
     except (CommandFailed, MissingTool) as error:
         error.message = f"Docker Engine ({', '.join(packages)} of Debian {SUITE}) cannot be had:\n{error.message}"
-        error.hint = error.hint or f"is there a way to Debian's mirror, and does apt know its keys? see {debian.log}"
+        error.hint = error.hint or f"is there a way to Debian's mirror, and does apt know its keys? see {bench.log}"
         raise
     held = [package for package in packages_in(tree) if package["name"] in packages]
     _unpack(tree, {program.source: made / program.name for program in DOCKER_PROGRAMS})
     tree.unlink()
-    kept = debian.cache.keep(name, key, made, {"packages": held, "version": docker_version(held)})
-    _say(debian, f"Docker Engine {kept.notes['version']}", started)
+    kept = bench.cache.keep(name, key, made, {"packages": held, "version": docker_version(held)})
+    _say(bench, f"Docker Engine {kept.notes['version']}", started)
     return kept
 
 
@@ -137,15 +123,15 @@ def packages_in(tree: Path) -> list[dict[str, str]]:
     return sorted(found, key=lambda package: package["name"])
 
 
-def _fetch_tree(debian: Debian, what: str, packages: Sequence[str]) -> tuple[Path, Path]:
+def _fetch_tree(bench: Bench, what: str, packages: Sequence[str]) -> tuple[Path, Path]:
     """An empty directory for what is made, and a root file system (a tar file) with the packages unpacked in it."""
-    made = debian.work / what
+    made = bench.work / what
     made.mkdir()
-    tree = debian.work / f"{what}.tar"
-    argv = ["mmdebstrap", "--variant=extract", f"--architectures={debian.arch}", "--format=tar", "--skip=cleanup/apt"]
+    tree = bench.work / f"{what}.tar"
+    argv = ["mmdebstrap", "--variant=extract", f"--architectures={bench.arch}", "--format=tar", "--skip=cleanup/apt"]
     argv += ["--skip=essential/unlink", f"--include={','.join(packages)}", SUITE, str(tree)]
-    environment = {**os.environ, "TMPDIR": str(debian.work), "SOURCE_DATE_EPOCH": str(EPOCH)}
-    run([*apart(), *argv], timeout=TREE_S, env=environment, log=debian.log)
+    environment = {**os.environ, "TMPDIR": str(bench.work), "SOURCE_DATE_EPOCH": str(EPOCH)}
+    run([*apart(), *argv], timeout=TREE_S, env=environment, log=bench.log)
     return made, tree
 
 
@@ -166,5 +152,5 @@ def _unpack(tree: Path, wanted: Mapping[str, Path]) -> None:
         raise LabError(f"Debian {SUITE}: must have {', '.join(sorted(missing))} in its packages; got none")
 
 
-def _say(debian: Debian, what: str, started: float) -> None:
-    debian.console.print(f"[green]✓[/] {what} of Debian {SUITE}  {time.monotonic() - started:.0f} s")
+def _say(bench: Bench, what: str, started: float) -> None:
+    bench.console.print(f"[green]✓[/] {what} of Debian {SUITE}  {time.monotonic() - started:.0f} s")

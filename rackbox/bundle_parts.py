@@ -18,11 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from rackbox import __version__
 from rackbox.box import sha256_of, sync_directory
 from rackbox.builders import alone, remove_tree
 from rackbox.bundle import KIND, MANIFEST, SCHEMA, Bundle, parse_bundle, read_bundle
-from rackbox.bundle_cache import digest_of
+from rackbox.bundle_cache import Cache, digest_of
 from rackbox.bundle_pins import Pins
 from rackbox.bundle_recipe import Manifest
 from rackbox.bundle_sbom import Part, file_part, make_bundle_sbom
@@ -31,6 +33,17 @@ from rackbox.paths import Home
 
 ROOM_MIB = 4000
 """Free space that a build needs at its peak: programs, images, and both once more while they are moved into place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where parts are made: the cache, what the bundle is for, a place to work in, the log and who is told."""
+
+    cache: Cache
+    arch: str
+    work: Path
+    log: Path
+    console: Console
 
 
 @dataclass(slots=True)

@@ -82,9 +82,11 @@ class Image:
     on: tuple[str, ...]
     userland: bool = False
     optional: bool = False
-    """A bundle may lack it: one of an earlier release, or from upstream, where nobody publishes it."""
+    """A bundle may lack it: one of an earlier release, or a fetched one made without a Go toolchain."""
     published: bool = True
-    """Whether a bundle of what others publish has it."""
+    """Whether its project publishes it; if not, it is built here for a bundle of what others publish, too."""
+    beside: str = ""
+    """The image without which this one is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +274,7 @@ IMAGES = (
             f"/csi-{name}",
             WORKERS,
             optional=True,
-            published=False,  # it is, but is of no use without the driver
+            beside="gluster-csi",
         )
         for name in ("provisioner", "resizer")
     ),

@@ -23,8 +23,9 @@ from rich.console import Console
 from rackbox.apt_repository import extract, open_repository
 from rackbox.bundle import Bundle
 from rackbox.bundle_cache import Cache
-from rackbox.bundle_debian import Debian, docker_files, take_docker
-from rackbox.bundle_parts import Parts, add_manifest, assemble, bundle_builder
+from rackbox.bundle_components import pack_image, take_component
+from rackbox.bundle_debian import docker_files, take_docker
+from rackbox.bundle_parts import Bench, Parts, add_manifest, assemble, bundle_builder
 from rackbox.bundle_pins import DATA, Pins
 from rackbox.bundle_recipe import (
     BIN,
@@ -37,6 +38,7 @@ from rackbox.bundle_recipe import (
     NODES,
     reference_of,
 )
+from rackbox.bundle_sbom import module_part
 from rackbox.errors import LabError
 from rackbox.oci import take_file
 from rackbox.paths import Home
@@ -46,6 +48,8 @@ from rackbox.yamlfile import load_yaml
 OTHER_SOURCES = "RACKBOX_SOURCES"
 RELEASES = ("kubernetes", "github", "github_api", "github_raw")
 PUBLISHED = tuple(image for image in IMAGES if image.published)
+BUILT = tuple(image for image in IMAGES if not image.published)
+"""Of modules of our own, which need a Go toolchain: the driver for volumes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +204,15 @@ def build_from_upstream(
         downloads = Downloads(home.data / "cache" / "upstream", open_session())
         taking = _Taking(downloads, sources, pins, arch, out, Parts(), console)
         packaged = set(PACKAGED.values()) if packages else set()
+        log = home.bundles / f"build-{pins.minor}-{arch}.log"
+        bench = Bench(Cache(home.data / "cache" / "bundle"), arch, work, log, console)
         if docker:
-            cache = Cache(home.data / "cache" / "bundle")
-            log = home.bundles / f"build-{pins.minor}-{arch}.log"
-            docker_files(taking.parts, take_docker(Debian(cache, arch, work, log, console), {}), out)
+            docker_files(taking.parts, take_docker(bench, {}), out)
         if packages:
             taking.take_packages()
         left_out = packaged if docker else packaged | {CRI_DOCKERD.name}
         taking.take_releases([release for release in RELEASED if release.component not in left_out])
+        taking.build_images(bench)
         taking.take_images()
         taking.take_manifests()
         bundle = assemble(home, out, pins, arch, "packages" if packages else "upstream", taking.parts, {})
@@ -256,8 +261,27 @@ class _Taking:
                 _take(file, member.format(version=version, arch=self.arch), self.out / path, url)
                 self._add_program(path, release.component, install, release.on)
 
+    def build_images(self, bench: Bench) -> None:
+        """Without a toolchain, or without its modules, a bundle does without them and is good for the rest."""
+        for image in BUILT:
+            component = next(component for component in COMPONENTS if component.name == image.component)
+            try:
+                kept = take_component(bench, component, self.pins, {})
+            except LabError as error:
+                self.console.print(
+                    f"[yellow]![/] {image.name} left out, so there will be no volumes for claims: "
+                    f"{error.message}{f' ({error.hint})' if error.hint else ''}",
+                    soft_wrap=True,
+                )
+                continue
+            self.parts.images.append(pack_image(image, self.pins, self.arch, kept, bench.work, self.out))
+            self.parts.materials += [module_part(module) for module in kept.notes["modules"]]
+
     def take_images(self) -> None:
+        there = {entry["component"] for entry in self.parts.images}
         for image in PUBLISHED:
+            if image.beside and image.beside not in there:
+                continue
             reference = reference_of(image, self.pins.components)
             path = f"images/{image.name}.tar"
             base = self.sources.registries.get(parse_reference(reference).host, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from rackbox import bundle_debian, package_source
+from rackbox import bundle_debian, golang, package_source
 from rackbox.bundle import read_bundle, runtimes_of
 from rackbox.bundle_check import check_bundle
 from rackbox.bundle_pins import Pins, load_pins
@@ -24,6 +25,7 @@ from rackbox.package_source import can_fetch, fetch_packages
 from rackbox.paths import Home
 from rackbox.release import choose_release
 from rackbox.run import Result
+from rackbox.tools import Check
 from tests.bundling import ENGINE, write_tree
 from tests.consumer.apt_stand_in import make_repository, signing
 from tests.consumer.programs import run
@@ -81,6 +83,10 @@ def upstream(pins: Pins, tools: Path, tmp_path: Path) -> Iterator[tuple[Path, Pa
         yield site, images, sources
 
 
+VOLUMES = {"gluster-csi", "csi-provisioner", "csi-resizer"}
+"""The driver, built here for nobody publishes it, and what its project's images bring beside it."""
+
+
 def fetch(home: Home, pins: Pins, sources: Path, *, docker: bool = False) -> Path:
     return build_from_upstream(home, pins, ARCH, load_sources(sources), Console(quiet=True), docker=docker).root
 
@@ -103,7 +109,7 @@ def test_a_bundle_from_upstream(upstream: tuple[Path, Path, Path], pins: Pins, t
     bundle = read_bundle(fetch(home, pins, sources))
     check_bundle(bundle, arch=ARCH, stacked_etcd=True)
     assert bundle.source == "upstream"
-    assert {"crictl", "traefik"} <= {*bundle.components}
+    assert {"crictl", "traefik", *VOLUMES} <= {*bundle.components}
     assert runtimes_of(bundle.components) == ("containerd",)
     assert not {"docker", "cri-dockerd"} & {*bundle.components}
     kubeadm = next(file for file in bundle.files if file.path == "bin/kubeadm")
@@ -157,6 +163,21 @@ def test_a_bundle_with_kubernetes_from_its_packages(
     assert bundle.source == "packages"
     assert (bundle.root / "bin/kubelet").read_text() == f"kubelet {pins.kubernetes}-1.2"
     assert not can_fetch(wished), "nobody is there any more"
+
+
+def test_a_bundle_from_upstream_on_a_computer_without_go(
+    upstream: tuple[Path, Path, Path], pins: Pins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is whole but for volumes, and says so."""
+    _, _, sources = upstream
+    monkeypatch.setattr(
+        golang, "check_go", lambda _least: Check("go", False, "not found", "1.25 or newer", fix="get it")
+    )
+    home, said = Home(tmp_path / "home", tmp_path / "run"), io.StringIO()
+    bundle = build_from_upstream(home, pins, ARCH, load_sources(sources), Console(file=said, width=200))
+    check_bundle(bundle, arch=ARCH, stacked_etcd=True)
+    assert not VOLUMES & {*bundle.components}
+    assert "gluster-csi left out, so there will be no volumes for claims: go: not found" in said.getvalue()
 
 
 def leftovers(home: Home) -> list[str]:

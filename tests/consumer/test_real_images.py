@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rackbox.bundle_build import stamps_of
+from rackbox.bundle_components import stamps_of
 from rackbox.bundle_pins import DATA, load_pins
 from rackbox.bundle_recipe import COMPONENTS
 from rackbox.golang import build_programs, modules_of

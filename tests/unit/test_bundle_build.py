@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from rackbox import golang
-from rackbox.bundle_build import build_from_go, check_pins, component_key, stamps_of
+from rackbox.bundle_build import build_from_go, check_pins
 from rackbox.bundle_cache import Cache
 from rackbox.bundle_check import check_bundle
+from rackbox.bundle_components import component_key, stamps_of
 from rackbox.bundle_parts import Parts, add_manifest, assemble, images_named
 from rackbox.bundle_pins import DATA, Pins, list_minors, load_pins
 from rackbox.bundle_recipe import COMPONENTS, IMAGES, MANIFESTS, reference_of

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from rackbox import bundle_build, bundle_debian
+from rackbox import bundle_debian
 from rackbox.bundle import read_bundle, runtimes_of
 from rackbox.bundle_build import components_of
 from rackbox.bundle_cache import Cache
-from rackbox.bundle_debian import Debian, docker_files, packages_in, take_docker
-from rackbox.bundle_parts import Parts, assemble
+from rackbox.bundle_components import explain
+from rackbox.bundle_debian import docker_files, packages_in, take_docker
+from rackbox.bundle_parts import Bench, Parts, assemble
 from rackbox.bundle_pins import load_pins
 from rackbox.bundle_recipe import COMPONENTS, CRI_DOCKERD, DOCKER, DOCKER_PROGRAMS, NODES
 from rackbox.errors import CommandFailed, LabError
@@ -25,9 +26,9 @@ from tests.bundling import ENGINE, make_document, write_tree
 
 
 @pytest.fixture
-def debian(tmp_path: Path) -> Debian:
+def debian(tmp_path: Path) -> Bench:
     (tmp_path / "work").mkdir()
-    return Debian(Cache(tmp_path / "cache"), "amd64", tmp_path / "work", tmp_path / "log", Console(quiet=True))
+    return Bench(Cache(tmp_path / "cache"), "amd64", tmp_path / "work", tmp_path / "log", Console(quiet=True))
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-def test_the_engine_is_fetched_once(debian: Debian, asked: list[str]) -> None:
+def test_the_engine_is_fetched_once(debian: Bench, asked: list[str]) -> None:
     keys: dict[str, str] = {}
     made = take_docker(debian, keys)
     assert asked == ["--include=docker.io,docker-cli,tini"]
@@ -57,7 +58,7 @@ def test_the_engine_is_fetched_once(debian: Debian, asked: list[str]) -> None:
     assert [*keys] == ["docker-amd64"]
 
 
-def test_bundle_and_bill_of_materials_name_it(debian: Debian, asked: list[str], tmp_path: Path) -> None:
+def test_bundle_and_bill_of_materials_name_it(debian: Bench, asked: list[str], tmp_path: Path) -> None:
     """A component in the version that was had: Debian's, which nobody pins."""
     home, out, parts = Home(tmp_path / "data", tmp_path / "run"), tmp_path / "data/bundles/.build-x", Parts()
     document = make_document(out)
@@ -80,7 +81,7 @@ def test_bundle_and_bill_of_materials_name_it(debian: Debian, asked: list[str], 
     assert not [part for part in parts_of if part["name"] == "libc6"], "it is the boxes'"
 
 
-def test_a_mirror_that_does_not_answer_is_told(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_that_does_not_answer_is_told(debian: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Result:
         raise CommandFailed("mmdebstrap …: exit code 25\nE: Unable to locate package docker.io")
 
@@ -94,7 +95,7 @@ def test_a_mirror_that_does_not_answer_is_told(debian: Debian, monkeypatch: pyte
     assert "mirror" in caught.value.hint
 
 
-def test_a_package_without_its_program_is_refused(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_without_its_program_is_refused(debian: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(argv: Any, **_: Any) -> Result:
         write_tree(Path(argv[-1]), {"usr/sbin/dockerd": "x", "usr/bin/tini": "x"})
         return Result(tuple(argv), 0, "", "", 0.1)
@@ -119,6 +120,6 @@ def test_only_who_asks_gets_it() -> None:
 
 @pytest.mark.parametrize("words", ["reading …/@v/v0.4.3.info: 404 Not Found", "410 Gone", "version is not available"])
 def test_a_module_that_no_proxy_has_is_told(words: str, tmp_path: Path) -> None:
-    error = bundle_build._explain(CommandFailed(f"go mod download: {words}"), CRI_DOCKERD, tmp_path / "log", tmp_path)
+    error = explain(CommandFailed(f"go mod download: {words}"), CRI_DOCKERD, tmp_path / "log", tmp_path)
     assert error.message.startswith("a module of cri-dockerd cannot be had from the Go module proxy")
     assert "GOPROXY" in error.hint
