@@ -261,9 +261,17 @@ class LibvirtProvider(PlacedProvider):
 
 def _cut(node: Node) -> str:
     """Bash: cut a machine's links and kill its QEMU; ends once that does not run any more. The links first, as if all
-    of it happened at once: a packet that was on its way is gone, too."""
+    of it happened at once: a packet that was on its way is gone, too. A process that has got the number of a QEMU that
+    crashed is left alone."""
     return f"""{cut_links_script(node)}
 pid=$(cat /run/libvirt/qemu/{node.name}.pid 2>/dev/null || true)
+{kill_script(node)}"""
+
+
+def kill_script(node: Node) -> str:
+    """Bash: kill the machine's QEMU, if that is what ``$pid`` is."""
+    return f"""mapfile -d '' argv 2>/dev/null </proc/${{pid:-none}}/cmdline || argv=()
+[[ " ${{argv[*]}}" == *" guest={node.name},"* ]] || pid=
 {KILL_SCRIPT}"""
 
 
