@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(2 * UP_SECONDS, func_only=Fals
 NETWORKS = {"glus": {"cidr": "192.168.3.0/24"}, "node": {"cidr": "192.168.2.0/24"}}
 SERVERS = ("gluster1", "gluster2", "gluster3")
 # A file that is there under its name is on the volume's disks. It is the file that is synced after it got its name:
-# syncing a directory of Gluster's does nothing on the servers (posix_fsyncdir, in its xlators/storage/posix).
+# up to Gluster 11.1 its servers do nothing when a directory is synced (posix_fsyncdir, in xlators/storage/posix).
 WRITE = "cd /mnt/shared && echo {number} >part && sync part && mv part kept-{number} && sync kept-{number}"
 READ = "cd /mnt/shared && for file in kept-*; do echo ${file#kept-} $(cat $file); done"
 
