@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from rackbox.bundle import MANIFEST, Bundle, kept_roots, read_bundle
-from rackbox.bundle_cache import Cache, Kept, digest_of
+from rackbox.bundle_cache import KEPT_S, Cache, Kept, digest_of
 from rackbox.bundle_check import check_files
 from rackbox.bundle_components import RECIPE, pack_image, take_component
 from rackbox.bundle_debian import docker_files, take_docker, take_userland
@@ -39,9 +39,6 @@ from rackbox.golang import (
 )
 from rackbox.oci import layer_of
 from rackbox.paths import Home
-
-KEPT_S = 60 * 86400.0
-"""How long a component that no build has used stays in the cache."""
 
 
 def build_from_go(home: Home, pins: Pins, arch: str, console: Console, *, docker: bool = False) -> Bundle:

@@ -34,6 +34,10 @@ class Kept:
         return self.directory / name
 
 
+KEPT_S = 60 * 86400.0
+"""How long a component that no build has used stays in the cache."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cache:
     """``directory`` may be removed at any time."""

@@ -16,7 +16,7 @@ from rackbox.bundle_debian import EPOCH
 from rackbox.bundle_parts import Bench
 from rackbox.bundle_pins import Pins
 from rackbox.bundle_recipe import MANIFESTS, Component, Image, reference_of
-from rackbox.errors import CommandFailed, LabError
+from rackbox.errors import CommandFailed, LabError, ModulesUnavailable
 from rackbox.golang import Go, build_programs, find_go, find_source, modules_of, output_name
 from rackbox.oci import Blob, Entry, ImageConfig, write_image, write_layer
 
@@ -92,13 +92,15 @@ def pack_image(
     image: Image, pins: Pins, arch: str, have: Kept, work: Path, out: Path, *, userland: Blob | None = None
 ) -> dict[str, Any]:
     """Write the image below ``out``, above ``userland`` if it is one that needs it; its entry in the manifest."""
+    if image.userland and userland is None:
+        raise ValueError(f"image {image.name}: must be given a userland; got none")
     path = f"images/{image.name}.tar"
     reference = reference_of(image, pins.components)
     entries = [Entry(image.inside, have.path(image.program))]
     if not image.userland:
         entries.append(Entry("tmp", mode=0o1777))
     own = write_layer(work / "layer.tar", entries, EPOCH)
-    below = [userland, own] if image.userland and userland is not None else [own]
+    below = [userland, own] if userland is not None and image.userland else [own]
     labels = {
         "org.opencontainers.image.title": image.name,
         "org.opencontainers.image.version": pins.components[image.component],
@@ -124,10 +126,14 @@ def explain(error: CommandFailed, component: Component, log: Path, work: Path) -
     if "signal: killed" in text:
         error.hint = "the compiler or the linker was killed, mostly for memory: linking the kubelet needs about 2 GiB"
     elif "dial tcp" in text or "no such host" in text or "403 Forbidden" in text:
-        error.hint = "the Go module proxy was not reached or refused: see `go env GOPROXY`; what is done is kept"
+        return ModulesUnavailable(
+            text, "the Go module proxy was not reached or refused: see `go env GOPROXY`; what is done is kept"
+        )
     elif "404 Not Found" in text or "410 Gone" in text or "version is not available" in text:
-        error.message = f"a module of {component.name} cannot be had from the Go module proxy:\n{text}"
-        error.hint = "name a proxy that has it: see `go env GOPROXY`; what is done is kept"
+        return ModulesUnavailable(
+            f"a module of {component.name} cannot be had from the Go module proxy:\n{text}",
+            "name a proxy that has it: see `go env GOPROXY`; what is done is kept",
+        )
     else:
         error.hint = f"the whole output is in {log}; what is done is kept: run it again to go on"
     return error

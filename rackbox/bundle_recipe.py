@@ -86,7 +86,7 @@ class Image:
     published: bool = True
     """Whether its project publishes it; if not, it is built here for a bundle of what others publish, too."""
     beside: str = ""
-    """The image without which this one is of no use."""
+    """The image, built here, without which this one is of no use."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""`invoke bundle --from upstream` and `--from packages`: a bundle of what others publish, held against their checksums.
+"""`invoke bundle --from upstream` and `--from packages`: a bundle of what others publish, held against their checksums,
+and of the driver for volumes, which is ours and built.
 
 ``upstream`` takes the projects' releases and images. ``packages`` takes Kubernetes' own programs from its package
 repository instead, whose index must be signed by the key that the file of sources names.
@@ -14,15 +15,16 @@ import shutil
 import tarfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 
 from rackbox.apt_repository import extract, open_repository
 from rackbox.bundle import Bundle
-from rackbox.bundle_cache import Cache
+from rackbox.bundle_cache import KEPT_S, Cache
 from rackbox.bundle_components import pack_image, take_component
 from rackbox.bundle_debian import docker_files, take_docker
 from rackbox.bundle_parts import Bench, Parts, add_manifest, assemble, bundle_builder
@@ -36,10 +38,12 @@ from rackbox.bundle_recipe import (
     IMAGES,
     MANIFESTS,
     NODES,
+    Component,
+    Image,
     reference_of,
 )
 from rackbox.bundle_sbom import module_part
-from rackbox.errors import LabError
+from rackbox.errors import LabError, MissingTool, Unavailable
 from rackbox.oci import take_file
 from rackbox.paths import Home
 from rackbox.registry import Downloads, fetch_image, find_checksum, get_text, open_session, parse_reference
@@ -49,7 +53,7 @@ OTHER_SOURCES = "RACKBOX_SOURCES"
 RELEASES = ("kubernetes", "github", "github_api", "github_raw")
 PUBLISHED = tuple(image for image in IMAGES if image.published)
 BUILT = tuple(image for image in IMAGES if not image.published)
-"""Of modules of our own, which need a Go toolchain: the driver for volumes."""
+"""Of modules of our own, by a Go toolchain: the driver for volumes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,17 +209,20 @@ def build_from_upstream(
         taking = _Taking(downloads, sources, pins, arch, out, Parts(), console)
         packaged = set(PACKAGED.values()) if packages else set()
         log = home.bundles / f"build-{pins.minor}-{arch}.log"
+        log.unlink(missing_ok=True)
         bench = Bench(Cache(home.data / "cache" / "bundle"), arch, work, log, console)
+        keys: dict[str, str] = {}
         if docker:
-            docker_files(taking.parts, take_docker(bench, {}), out)
+            docker_files(taking.parts, take_docker(bench, keys), out)
         if packages:
             taking.take_packages()
         left_out = packaged if docker else packaged | {CRI_DOCKERD.name}
         taking.take_releases([release for release in RELEASED if release.component not in left_out])
-        taking.build_images(bench)
+        taking.take_volumes(bench, keys)
         taking.take_images()
         taking.take_manifests()
-        bundle = assemble(home, out, pins, arch, "packages" if packages else "upstream", taking.parts, {})
+        bench.cache.drop_others(keys, KEPT_S, time.time())
+        bundle = assemble(home, out, pins, arch, "packages" if packages else "upstream", taking.parts, taking.made_by)
     console.print(
         f"[green]✓[/] bundle {bundle.version}: {len(bundle.files)} programs, {len(bundle.images)} images, "
         f"{bundle.size >> 20} MiB  {time.monotonic() - started:.0f} s"
@@ -234,6 +241,8 @@ class _Taking:
     out: Path
     parts: Parts
     console: Console
+    made_by: dict[str, str] = field(default_factory=dict)
+    """``go``: the toolchain, if something was built."""
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -261,42 +270,49 @@ class _Taking:
                 _take(file, member.format(version=version, arch=self.arch), self.out / path, url)
                 self._add_program(path, release.component, install, release.on)
 
-    def build_images(self, bench: Bench) -> None:
-        """Without a toolchain, or without its modules, a bundle does without them and is good for the rest."""
-        for image in BUILT:
-            component = next(component for component in COMPONENTS if component.name == image.component)
-            try:
-                kept = take_component(bench, component, self.pins, {})
-            except LabError as error:
-                self.console.print(
-                    f"[yellow]![/] {image.name} left out, so there will be no volumes for claims: "
-                    f"{error.message}{f' ({error.hint})' if error.hint else ''}",
-                    soft_wrap=True,
-                )
-                continue
+    def take_volumes(self, bench: Bench, keys: dict[str, str]) -> None:
+        """The driver for volumes, which is built here for nobody publishes it, and the images beside it: all, or none
+        where there is no Go, or somebody does not have his part. A bundle without is good for the rest."""
+        beside = [image for image in PUBLISHED if image.beside]
+        try:
+            built = [(image, take_component(bench, _component_of(image), self.pins, keys)) for image in BUILT]
+            fetched = [self._fetch(image) for image in beside]
+        except (MissingTool, Unavailable) as error:
+            for image in beside:
+                (self.out / f"images/{image.name}.tar").unlink(missing_ok=True)
+            why = ". ".join(filter(None, (error.message.splitlines()[0].rstrip(":"), error.hint)))
+            self.console.print(f"[yellow]![/] left out: volumes for claims. {escape(why)}", soft_wrap=True)
+            return
+        for image, kept in built:
+            self.made_by["go"] = kept.notes["go"]
             self.parts.images.append(pack_image(image, self.pins, self.arch, kept, bench.work, self.out))
             self.parts.materials += [module_part(module) for module in kept.notes["modules"]]
+        self.parts.images += fetched
 
     def take_images(self) -> None:
-        there = {entry["component"] for entry in self.parts.images}
         for image in PUBLISHED:
-            if image.beside and image.beside not in there:
+            if image.beside:
                 continue
             reference = reference_of(image, self.pins.components)
-            path = f"images/{image.name}.tar"
-            base = self.sources.registries.get(parse_reference(reference).host, "")
-            if not base and image.optional:
+            if image.optional and parse_reference(reference).host not in self.sources.registries:
                 self._say(f"{reference} left out: the file of sources has no registry for it")
                 continue
-            digest = fetch_image(self.downloads, base, reference, self.arch, self.out / path)
-            self._say(f"{reference} {digest[:19]}…")
-            entry = {"path": path, "component": image.component, "reference": reference, "digest": digest}
-            self.parts.images.append({**entry, "on": list(image.on)})
+            self.parts.images.append(self._fetch(image))
             program = IN_IMAGES.get(image.name)
             if program is not None:
-                take_file(self.out / path, image.inside, self.out / program.path)
+                take_file(self.out / f"images/{image.name}.tar", image.inside, self.out / program.path)
                 (self.out / program.path).chmod(0o755)
                 self._add_program(program.path, image.component, program.install, program.on)
+
+    def _fetch(self, image: Image) -> dict[str, Any]:
+        """An image from its registry; its entry in the manifest."""
+        reference = reference_of(image, self.pins.components)
+        path = f"images/{image.name}.tar"
+        base = self.sources.registries.get(parse_reference(reference).host, "")
+        digest = fetch_image(self.downloads, base, reference, self.arch, self.out / path)
+        self._say(f"{reference} {digest[:19]}…")
+        entry = {"path": path, "component": image.component, "reference": reference, "digest": digest}
+        return {**entry, "on": list(image.on)}
 
     def take_manifests(self) -> None:
         for manifest in MANIFESTS:
@@ -310,6 +326,10 @@ class _Taking:
 
     def _say(self, what: str) -> None:
         self.console.print(f"[green]✓[/] {what}", soft_wrap=True)
+
+
+def _component_of(image: Image) -> Component:
+    return next(component for component in COMPONENTS if component.name == image.component)
 
 
 def _url(sources: Sources, template: str, version: str, arch: str) -> str:

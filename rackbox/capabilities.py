@@ -316,7 +316,7 @@ def check_build_root() -> Check:
 
 
 def check_go_toolchain() -> Check:
-    """Only a bundle of Kubernetes that is built here needs Go; a lab does not."""
+    """Only what is built here of a bundle of Kubernetes needs Go; a lab does not."""
     from rackbox.bundle_pins import load_pins
     from rackbox.golang import check_go, go_directive
 

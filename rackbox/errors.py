@@ -63,6 +63,14 @@ class CommandFailed(LabError):
     exit_code = EXIT_FAILED
 
 
+class Unavailable(LabError):
+    """Whoever publishes something does not have it, or does not answer: what is good without it may do without it."""
+
+
+class ModulesUnavailable(Unavailable, CommandFailed):
+    """Go's module proxy was not reached, refused, or lacks a module."""
+
+
 class MachineError(LabError):
     """A machine did not do its part: the message names machine, hook and last log lines."""
 

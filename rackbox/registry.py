@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from rackbox.box import sha256_of
-from rackbox.errors import LabError
+from rackbox.errors import LabError, Unavailable
 from rackbox.oci import INDEX_TYPE, MANIFEST_TYPE, Blob, write_archive
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -86,7 +86,8 @@ def get(
         raise LabError(f"{url}: not reached: {_reason(error)}", NOT_REACHED) from error
     if answer.status_code != requests.codes.ok:
         answer.close()
-        raise LabError(f"{url}: answered {answer.status_code} {answer.reason}", NOT_REACHED)
+        kind = Unavailable if answer.status_code == 404 else LabError
+        raise kind(f"{url}: answered {answer.status_code} {answer.reason}", NOT_REACHED)
     return answer
 
 

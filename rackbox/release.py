@@ -175,7 +175,8 @@ def describe_storage(release: Release, gluster_volume: str | None) -> str:
     if gluster_volume is None:
         return "no StorageClass, for the lab has no Gluster"
     if not release.has_storage:
-        return "no StorageClass, for this bundle has no driver for Gluster (one made where there is Go has it)"
+        how = "`./lab bundle`, where there is Go, makes one that has it"
+        return f"no StorageClass, for this bundle has no driver for Gluster ({how})"
     return f"StorageClass {STORAGE_CLASS} on Gluster volume {gluster_volume}"
 
 

@@ -113,7 +113,8 @@ class LibvirtProvider(PlacedProvider):
             hint = "boot it with --provider lxc, or set `kubernetes: {source: none}`"
             raise LabError("kubernetes: must be source: none with provider: libvirt, which has no clusters yet", hint)
         place = self.make_networks(topology, paths)
-        run(enter_argv(place, ["nft", "-f", "-"]), timeout=10, input=SSH_LIMIT)
+        if not self.kvm.works:  # a comfort: nothing is wrong without it
+            run(enter_argv(place, ["nft", "-f", "-"]), timeout=10, input=SSH_LIMIT, check=False)
         (paths.logs / "console").mkdir(parents=True, exist_ok=True)
         libvirtd.start_libvirtd(place, topology, paths)
 
@@ -176,7 +177,7 @@ class LibvirtProvider(PlacedProvider):
     def power_on(self, topology: Topology, node: Node) -> None:
         state = self._state(topology, node)
         if state != "shut off":
-            script = f"pid=$(cat /run/libvirt/qemu/{node.name}.pid) && kill -0 $pid"
+            script = f'{_own_pid(node)}\n[ -n "$pid" ] && kill -0 $pid'
             if run(enter_argv(place_of(topology), ["bash", "-c", script]), timeout=10, check=False).ok:
                 return
             self._wait_until_off(topology, node)
@@ -263,16 +264,20 @@ def _cut(node: Node) -> str:
     """Bash: cut a machine's links and kill its QEMU; ends once that does not run any more. The links first, as if all
     of it happened at once: a packet that was on its way is gone, too. A process that has got the number of a QEMU that
     crashed is left alone."""
-    return f"""{cut_links_script(node)}
-pid=$(cat /run/libvirt/qemu/{node.name}.pid 2>/dev/null || true)
-{kill_script(node)}"""
+    return f"{cut_links_script(node)}\n{_own_pid(node)}\n{KILL_SCRIPT}"
 
 
-def kill_script(node: Node) -> str:
-    """Bash: kill the machine's QEMU, if that is what ``$pid`` is."""
-    return f"""mapfile -d '' argv 2>/dev/null </proc/${{pid:-none}}/cmdline || argv=()
-[[ " ${{argv[*]}}" == *" guest={node.name},"* ]] || pid=
-{KILL_SCRIPT}"""
+def _own_pid(node: Node) -> str:
+    """Bash: the machine's QEMU as ``$pid``, empty if there is none."""
+    return f"pid=$(cat /run/libvirt/qemu/{node.name}.pid 2>/dev/null || true)\n{only_own(node)}"
+
+
+def only_own(node: Node) -> str:
+    """Bash: empties ``$pid`` if that is somebody else's process. libvirt writes the number down before its child has
+    become QEMU, and one that is about to end has no command line any more: both are the machine's still."""
+    return f"""argv=()
+mapfile -d '' argv 2>/dev/null </proc/${{pid:-none}}/cmdline || pid=
+[ ${{#argv[@]}} -eq 0 ] || [[ ${{argv[0]}} == *libvirtd || " ${{argv[*]}}" == *" guest={node.name},"* ]] || pid="""
 
 
 def _qemu_pid(paths: LabPaths, node: Node) -> int:

@@ -187,7 +187,7 @@ def test_etcd_is_asked_for_only_when_it_is_stacked(bundle: Bundle) -> None:
 
 
 def test_a_bundle_may_lack_the_driver_for_volumes_but_not_a_part_of_it(bundle: Bundle) -> None:
-    """One of an earlier release, or from upstream."""
+    """One of an earlier release, or fetched where there was no Go."""
     storage = ("gluster-csi", "csi-provisioner", "csi-resizer")
     images = tuple(image for image in bundle.images if image.component not in storage)
     components = {name: version for name, version in bundle.components.items() if name not in storage}
