@@ -95,7 +95,7 @@ def find_go(module: Path) -> Go:
     """The toolchain that builds a directory's module; raises ``MissingTool`` without one that can."""
     check = check_go(go_directive(module))
     if not check.ok:
-        raise MissingTool(f"go: {check.found}; to build {module.name} takes {check.need}", check.fix)
+        raise MissingTool(f"go: {check.found}; building {module.name} needs {check.need}", check.fix)
     return Go(run(["go", "env", "GOVERSION"], timeout=ASK_S, cwd=module, env=_environment("")).stdout.strip())
 
 

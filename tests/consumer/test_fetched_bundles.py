@@ -178,7 +178,7 @@ def test_a_bundle_from_upstream_on_a_computer_without_go(
     check_bundle(bundle, arch=ARCH, stacked_etcd=True)
     assert not VOLUMES & {*bundle.components}
     assert (
-        "left out: volumes for claims. go: not found; to build gluster-csi takes 1.25 or newer. get it"
+        "left out: volumes for claims. go: not found; building gluster-csi needs 1.25 or newer. get it"
         in said.getvalue()
     )
 
