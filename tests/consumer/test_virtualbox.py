@@ -65,7 +65,7 @@ class Made:
 
     @property
     def commands(self) -> list[list[str]]:
-        lines = (self.directory.parent / "commands.jsonl").read_text().splitlines()
+        lines = (self.directory.parent.parent / "commands.jsonl").read_text().splitlines()
         return [["again"] if line == "again" else json.loads(line) for line in lines]
 
 
@@ -111,6 +111,10 @@ def make(lab: str, box: Path, vbox_root: Path, top: Path, networks: str) -> subp
     for name in MACHINES[lab]:
         directory = paths.rendered / "nodes" / name
         write_seed(directory, directory / virtualbox.SEED)
+        for volume in topology.node(name).own_disks:
+            disk = virtualbox.own_disk(paths, topology.node(name), volume)
+            disk.parent.mkdir(parents=True, exist_ok=True)
+            run(["qemu-img", "create", "-q", "-f", "vdi", str(disk), f"{volume.disk_mib}M"], timeout=20)
     versions = [{"version": "1.0.0", "providers": [{"name": "virtualbox", "url": box.as_uri()}]}]
     (top / "catalogue.json").write_text(json.dumps({"name": BOX, "versions": versions}))
     env = {
