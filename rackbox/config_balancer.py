@@ -92,14 +92,18 @@ class CheckConfig(Section):
     port: Annotated[int | None, PORT.optional()] = key(None, "Where is asked. Default: the port that serves.")
     # The fast interval counts while a backend is in doubt: one that refuses is taken out within about 700 ms, a silent
     # one within 1.6 s. `fall` is no lower, since `connect_timeout` bounds a check's TLS handshake, too: a busy computer
-    # misses it now and then, on all backends at the same time, and with none left every client is refused. A dead one
-    # costs little meanwhile: its connections go to the next after `connect_timeout`.
+    # misses it now and then, often on all backends at the same time. A dead one costs little meanwhile: its connections
+    # go to the next after `connect_timeout`.
     interval: Annotated[int, duration_between("10ms", "1h")] = key("500ms", "Between checks of a backend that is well.")
     fast_interval: Annotated[int, duration_between("10ms", "1h")] = key(
         "100ms", "Between checks while its state changes."
     )
     fall: Annotated[int, whole(1, 100)] = key(3, "Failed checks until it is taken out.")
     rise: Annotated[int, whole(1, 100)] = key(2, "Good checks until it is back.")
+    # Checks that find nobody well are wrong more often than right: the computer is too busy to answer them in time.
+    fail_open: Annotated[bool, FLAG] = key(
+        True, "Where checks find no backend well, all are tried all the same, and clients are not turned away."
+    )
 
 
 class ServiceConfig(Section):

@@ -230,6 +230,7 @@ def _plan_service(service: ServiceConfig, nodes: tuple[Node, ...], kubernetes: K
             rise=check.rise,
             authority="kubernetes" if is_api else "lab",
             port=check.port or 0,
+            fail_open=check.fail_open,
         ),
         connect_timeout_ms=service.connect_timeout,
         stream_timeout_ms=service.stream_timeout,

@@ -114,7 +114,7 @@ class Node:
 class Check:
     """How HAProxy asks a backend whether it is well. ``path`` is for ``http`` and ``https``; ``port`` is where it asks,
     0 for the backend's own. ``authority`` says whose CA the backend's certificate must be of: the ``lab``'s, or
-    ``kubernetes``' own, where none of the lab's counts."""
+    ``kubernetes``' own, where none of the lab's counts. ``fail_open``: where no backend is well, all are tried."""
 
     type: CheckType
     path: str
@@ -124,6 +124,7 @@ class Check:
     rise: int
     authority: Literal["lab", "kubernetes"] = "lab"
     port: int = 0
+    fail_open: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ role_status() {
       haproxy_backends: (
         $backends | split("\n") | map(split(","))
         | map(select(length == 3 and .[1] != "FRONTEND" and .[1] != "BACKEND" and (.[0] | startswith("#") | not)))
+        | map(select(.[1] | endswith("-unchecked") | not))
         | map({key: "\(.[0])/\(.[1])", value: .[2]}) | from_entries
       )
     }'

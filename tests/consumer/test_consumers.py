@@ -104,6 +104,29 @@ def test_haproxy_takes_its_configuration(machine: str, inside: Inside) -> None:
     assert "WARNING" not in done.stderr
 
 
+@pytest.mark.parametrize(("machine", "served"), [("default/lb1", True), ("reference-pacemaker/lb1", False)])
+def test_haproxy_tries_all_where_checks_find_nobody_well(machine: str, served: bool, inside: Inside) -> None:
+    """Three backends that answer clients and no check: HAProxy asks for TLS of the lab's CA and they have none, or at a
+    port where nobody is. One of them does not answer clients either."""
+    script = """
+    sed 's/bind \\*:2379/bind 127.0.0.1:12379/; s/ check$/ check port 9/' /etc/haproxy/haproxy.cfg >/run/haproxy.cfg
+    mkdir -p /run/haproxy
+    ip link set lo up
+    for n in 1 2 3; do ip address add 192.168.1.1$n/32 dev lo; done
+    for n in 1 2; do socat TCP-LISTEN:2379,bind=192.168.1.1$n,fork,reuseaddr SYSTEM:"echo master$n" & done
+    haproxy -f /run/haproxy.cfg >/run/haproxy.log 2>&1 &
+    ask() { socat - UNIX-CONNECT:/run/haproxy/admin.sock <<<'show stat' 2>/dev/null; }
+    states() { ask | grep '^etcd,master[123],' | cut -d, -f18 | sort -u | paste -sd,; }
+    for turn in {1..150}; do [[ $(states) != DOWN ]] || break; sleep 0.1; done
+    echo "checks say $(states)"
+    for turn in {1..6}; do timeout 5 socat -u TCP:127.0.0.1:12379 - 2>/dev/null || true; done | sort -u
+    kill $(jobs -p)
+    """
+    lines = check(inside(machine, script)).splitlines()
+    assert lines[0] == "checks say DOWN"
+    assert lines[1:] == (["master1", "master2"] if served else [])
+
+
 @pytest.mark.parametrize(
     ("machine", "units"),
     [

@@ -62,7 +62,8 @@ traefik=$!
 mkdir -p /run/haproxy
 haproxy -f /etc/haproxy/haproxy.cfg >haproxy.log 2>&1 &
 backends() {
-  socat - UNIX-CONNECT:/run/haproxy/admin.sock <<<"show stat" | grep "^ingress-.*,worker" | cut -d, -f18 | sort -u
+  socat - UNIX-CONNECT:/run/haproxy/admin.sock <<<"show stat" | grep "^ingress-.*,worker[0-9]*," |
+    cut -d, -f18 | sort -u
 }
 for turn in {1..100}; do [[ $(backends) != UP ]] || break; sleep 0.2; done
 ask() { echo "$1: $(curl -sS -m 5 --insecure --interface "$client" -w ' %{http_code}' "${@:2}" 2>&1 | tr -d '\n')"; }

@@ -105,6 +105,7 @@ STATS = """# pxname,svname,qcur,a,b,c,d,e,f,g,h,i,j,k,l,m,n,status,weight
 etcd,FRONTEND,,,,,,,,,,,,,,,,OPEN,
 etcd,master1,,,,,,,,,,,,,,,,UP,1
 etcd,master2,,,,,,,,,,,,,,,,DOWN,1
+etcd,master2-unchecked,,,,,,,,,,,,,,,,no check,1
 etcd,BACKEND,,,,,,,,,,,,,,,,UP,1
 """
 ETCD = """{"header":{"member_id":"7"},"version":"3.5.16","leader":"7","raftTerm":"2"}
