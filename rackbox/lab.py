@@ -123,12 +123,13 @@ class LiveLab:
     def read_health(self) -> LabHealth:
         return judge_lab(self.topology, self.read_documents())
 
-    def wait_healthy(self, timeout: float) -> None:
-        """All are asked at first and at last; between, only those in question: to ask a whole lab keeps this computer
-        busy for a second, and whoever waits may be measuring what a client feels meanwhile."""
+    def wait_healthy(self, timeout: float) -> LabHealth:
+        """What all said when all were well. All are asked at first and at last; between, only those in question: to ask
+        a whole lab keeps this computer busy for a second, and whoever waits may be measuring what a client feels
+        meanwhile."""
         documents: dict[str, Document | None] = {}
 
-        def probe() -> None:
+        def probe() -> LabHealth:
             while True:
                 asked = judge_lab(self.topology, documents).in_question if documents else None
                 documents.update(self.read_documents(asked))
@@ -136,10 +137,10 @@ class LiveLab:
                 if health.all_problems:
                     raise NotYet("; ".join(health.all_problems))
                 if asked is None:
-                    return
+                    return health
                 documents.clear()
 
-        wait_for(f"lab {self.topology.lab} healthy", probe, timeout=timeout, interval=0.3)
+        return wait_for(f"lab {self.topology.lab} healthy", probe, timeout=timeout, interval=0.3)
 
     def require_node(self, name: str) -> Node:
         names = [node.name for node in self.topology.nodes]

@@ -99,8 +99,7 @@ def bring_up(lab: LiveLab, console: Console, *, resume: bool = False, box: Box |
         _boot(lab, box, files, _with_origins(lab, state, box), digests, console, resume)
         with Steps(console).step("healthy"):
             limit = CLUSTER_TIMEOUT if lab.topology.kubernetes else HEALTHY_TIMEOUT
-            lab.wait_healthy(limit * lab.provider.patience)
-        health = lab.read_health()
+            health = lab.wait_healthy(limit * lab.provider.patience)
     if not console.quiet:
         print_health(lab, health, open_console(stderr=True))
     console.print(f"lab {lab.topology.lab} is up after {time.monotonic() - started:.1f} s")

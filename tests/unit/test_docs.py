@@ -313,6 +313,8 @@ def kind_of(value: dict[str, Any], inner: dict[str, Any] | None) -> str:
         return "mapping" if first.get("type") != "object" or inner else f"name: {_value_kind(first)}"
     if "enum" in first:
         return " or ".join(f"`{option}`" for option in first["enum"])
+    if first.get("type") == "boolean":
+        return "`true` or `false`"
     if first.get("type") == "integer":
         return f"{first['minimum']}–{first['maximum']}"
     kinds = {DURATION_PATTERN: "duration", SIZE_PATTERN: "size", "^/": "path", "^/.": "path"}

@@ -291,7 +291,7 @@ def test_who_waits_asks_again_only_those_in_question(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(LiveLab, "read_documents", read)
     monkeypatch.setattr("rackbox.wait.time.sleep", lambda _: None)
-    lab.wait_healthy(60)
+    assert lab.wait_healthy(60).verdict == "healthy"
     # the address is lb1's, so while it is away the other balancer and the masters are in question as well
     whole = {node.name for node in lab.topology.nodes if node.role in ("lb", "master")}
     assert asked == [everybody, {"worker1", "gluster2"}, {"worker1"}, everybody, whole, everybody]
