@@ -66,6 +66,6 @@ class Lab(Protocol):
         """``argv`` wrapped so that it runs at the client's place (the lab's network namespace, or the host)."""
         ...
 
-    def wait_healthy(self, timeout: float) -> None:
+    def wait_healthy(self, timeout: float) -> object:
         """Return when the lab's verdict is healthy; raise ``WaitTimeout`` with what is not, otherwise."""
         ...
