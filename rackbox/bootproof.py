@@ -25,6 +25,7 @@ from rackbox.errors import CommandFailed, LabError, MachineError
 from rackbox.hooks import load_sources
 from rackbox.machinesmoke import SCRIPT
 from rackbox.pki import make_ssh_key
+from rackbox.providers.libvirt_settings import EMULATED_CPU
 from rackbox.run import run
 from rackbox.seed import write_seed
 from rackbox.templating import GuestFile, Templates, format_write_files
@@ -132,7 +133,7 @@ def _argv(name: str, place: Path, clone: Path, console: Path, hardware: Hardware
         "ahci": ["-device", "ide-hd,drive=disk,bootindex=1,bus=ide.0"],  # q35's own controller is AHCI
         "scsi": ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk,bootindex=1"],
     }[hardware.disk]
-    cpu = "host" if hardware.accelerator.startswith("kvm") else "max"
+    cpu = "host" if hardware.accelerator.startswith("kvm") else EMULATED_CPU
     return [
         *("qemu-system-x86_64", "-name", name, "-uuid", str(uuid.uuid4())),
         *("-machine", "q35", "-accel", hardware.accelerator, "-cpu", cpu),

@@ -16,6 +16,10 @@ chroot "$root" systemctl --quiet enable systemd-networkd.service systemd-resolve
 cp -r --no-preserve=ownership "$here/files/." "$root/"
 chroot "$root" systemctl --quiet enable rackbox-provision.service
 
+if [ -e "$root/etc/systemd/system/rackbox-late-devices.service" ]; then
+  chroot "$root" systemctl --quiet enable rackbox-late-devices.service
+fi
+
 # Vagrant's user. It has no password and no key: cloud-init gives it the lab's key.
 chroot "$root" useradd --create-home --shell /bin/bash --uid 1000 vagrant
 echo 'vagrant ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/vagrant"
@@ -36,9 +40,11 @@ for place in etc var; do
   printf 'TIMESTAMP_NSEC=%s000000000\n' "$((SOURCE_DATE_EPOCH + 1))" >"$root/$place/.updated"
 done
 
-# A generator for sockets that no machine here has; it would fail at each boot.
+# Generators for what no machine here has, each a program at every boot; the first would fail, too.
 mkdir -p "$root/etc/systemd/system-generators"
-ln -s /dev/null "$root/etc/systemd/system-generators/systemd-ssh-generator"
+for generator in ssh gpt-auto hibernate-resume rc-local tpm2; do
+  ln -s /dev/null "$root/etc/systemd/system-generators/systemd-$generator-generator"
+done
 
 # What was installed, and from where: becomes part of the box's manifest.
 mkdir -p "$root/usr/share/rackbox"
