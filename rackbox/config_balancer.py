@@ -100,9 +100,10 @@ class CheckConfig(Section):
     )
     fall: Annotated[int, whole(1, 100)] = key(3, "Failed checks until it is taken out.")
     rise: Annotated[int, whole(1, 100)] = key(2, "Good checks until it is back.")
-    # Checks that find nobody well are wrong more often than right: the computer is too busy to answer them in time.
+    # Of several, checks that find nobody well are wrong more often than right: the computer is too busy to answer them
+    # in time. Of one they are as right as ever.
     fail_open: Annotated[bool, FLAG] = key(
-        True, "Where checks find no backend well, all are tried all the same, and clients are not turned away."
+        True, "Where checks find none of several backends well, all are tried, and new clients are not turned away."
     )
 
 

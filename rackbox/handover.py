@@ -166,7 +166,9 @@ def set_backends(lab: LiveLab, name: str, state: str) -> None:
     # On a balancer that stands by there may be none (haproxy.runs_on: holder).
     script = f"""systemctl is-active --quiet haproxy.service || exit 0
 socket=UNIX-CONNECT:/run/haproxy/admin.sock
-servers=$(socat - "$socket" <<<'show servers state' | awk '$4 == "{name}" {{ print $2 "/" $4 }}')
+servers=$(
+  socat - "$socket" <<<'show servers state' | awk '$4 ~ /^{name}(-unchecked)?$/ {{ print $2 "/" $4 }}'
+)
 for server in $servers; do
   answer=$(socat - "$socket" <<<"set server $server state {state}")
   if [[ -n ${{answer//[[:space:]]/}} ]]; then echo "$server: $answer" >&2; exit 1; fi
@@ -175,7 +177,9 @@ done"""
         script += f"""
 [[ -n $servers ]] || exit 0
 for _ in {{1..{int(DRAIN_SECONDS * 10)}}}; do
-  busy=$(socat - "$socket" <<<'show stat' | awk -F, '$2 == "{name}" {{ sum += $5 }} END {{ print sum + 0 }}')
+  busy=$(
+    socat - "$socket" <<<'show stat' | awk -F, '$2 ~ /^{name}(-unchecked)?$/ {{ sum += $5 }} END {{ print sum + 0 }}'
+  )
   ((busy == 0)) && break
   sleep 0.1
 done"""

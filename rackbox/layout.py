@@ -35,8 +35,8 @@ COMMAND_LINE = f"rootfstype=ext4 console=tty0 console={SERIAL} quiet {_QUICK}"
 
 A lab's machines run their owner's programs alone. With the kernel's page table isolation an emulated one takes 1.7 to
 1.9 times as long: each system call throws away what QEMU knows of addresses. With the security modules that nothing
-here uses systemd loads a BPF program of its own, a thirtieth of a boot's instructions; at a first boot it would try to
-write presets onto a root that is not writable yet."""
+here uses systemd loads a BPF program of its own, a thirtieth of a boot's instructions; at a first boot it tries to
+write presets onto a root that is not writable yet, and says so."""
 
 _TYPES = {  # sfdisk's aliases differ between releases; these are the UEFI specification's and the LVM project's
     "bios": "21686148-6449-6E6F-744E-656564454649",

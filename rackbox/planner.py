@@ -217,10 +217,11 @@ def _plan_service(service: ServiceConfig, nodes: tuple[Node, ...], kubernetes: K
     check = service.check
     port = service.backend_port or service.port
     is_api = kubernetes is not None and service.backend == "master" and port == kubernetes.port
+    backends = tuple(Backend(node.name, node.address, port) for node in nodes if node.role == service.backend)
     return Service(
         name=service.name,
         port=service.port,
-        backends=tuple(Backend(node.name, node.address, port) for node in nodes if node.role == service.backend),
+        backends=backends,
         check=Check(
             type=check.type or ("https" if check.path else "tcp"),
             path=check.path or "",
@@ -230,7 +231,7 @@ def _plan_service(service: ServiceConfig, nodes: tuple[Node, ...], kubernetes: K
             rise=check.rise,
             authority="kubernetes" if is_api else "lab",
             port=check.port or 0,
-            fail_open=check.fail_open,
+            fail_open=check.fail_open and len(backends) > 1,
         ),
         connect_timeout_ms=service.connect_timeout,
         stream_timeout_ms=service.stream_timeout,

@@ -135,7 +135,7 @@ cpu=max
 failed=0
 timeout --kill-after=5 300 qemu-system-x86_64 \
   -machine q35 -accel "$RACKBOX_ACCELERATOR" -cpu "$cpu" -smp 2 -m 1024 \
-  -nodefaults -no-user-config -display none -nic none -no-reboot -serial "file:$out/serial.log" \
+  -nodefaults -no-user-config -display none -nic none -no-reboot -serial "file:$out/serial.log" -device virtio-rng-pci \
   -kernel "$work/lay/$kernel" -initrd "$work/lay/lay.img" -append 'console=ttyS0 quiet panic=-1 rackbox-lay-out' \
   "${drives[@]}" </dev/null || failed=$?
 tr --delete '\0' <"$work/report.img" >"$out/lvm.json"

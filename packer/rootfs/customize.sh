@@ -42,7 +42,7 @@ done
 
 # Generators for what no machine here has, each a program at every boot; the first would fail, too.
 mkdir -p "$root/etc/systemd/system-generators"
-for generator in ssh gpt-auto hibernate-resume rc-local tpm2; do
+for generator in ssh gpt-auto hibernate-resume tpm2; do
   ln -s /dev/null "$root/etc/systemd/system-generators/systemd-$generator-generator"
 done
 

@@ -60,6 +60,8 @@ def test_defect_06_backends_are_asked_by_https_with_a_client_certificate() -> No
     assert any("uri /health?serializable=true" in line for line in lines if line.startswith("http-check send"))
     servers = [line for line in lines if line.startswith("server ") and not line.endswith(" backup")]
     assert len(servers) == 3
+    # Those that are asked of nobody are for the case that all of the former have failed.
+    assert len([line for line in lines if line.startswith("server ")]) == 6
     for line in servers:
         assert "check check-ssl verify required ca-file" in line
         assert "crt /etc/haproxy/pki/client.pem" in line

@@ -15,7 +15,8 @@ from tests.rendering import shipped
 SOCAT = """
 read -r line
 case $line in
-  'show servers state') echo '3 etcd 1 master2 192.168.1.12 2' ;;
+  'show servers state')
+    printf '3 etcd %s 192.168.1.12 2\n' '1 master1' '2 master2' '4 master1-unchecked' '5 master2-unchecked' ;;
   'set server'*) echo "$line" >>"$STATE/asked" ;;
 esac
 """
@@ -54,7 +55,7 @@ def test_every_balancer_with_a_haproxy_is_told(active: tuple[str, ...], tmp_path
     """With `haproxy.runs_on: holder` there is one only where the floating IP is."""
     lab: Any = PretendLab(tmp_path, active)
     welcome(lab, lab.topology.node("master2"))
-    told = "set server etcd/master2 state ready\n"
+    told = "set server etcd/master2 state ready\nset server etcd/master2-unchecked state ready\n"
     assert {name: lab.asked(name) for name in ("lb1", "lb2")} == {
         name: told if name in active else "" for name in ("lb1", "lb2")
     }
