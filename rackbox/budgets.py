@@ -2,7 +2,8 @@
 config goes over it. Pure data, so that a config can be checked without knowing what a scenario does.
 
 They are what holds on any computer that is not overloaded; what a quiet one reaches is several times less. The two
-``holder-cut-off-from-…`` last as long as the fault does."""
+``holder-cut-off-from-…`` last as long as the fault does; ``api-server-hung`` until three checks of a second each have
+failed, a second apart (`check.patient`)."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ BUDGETS_MS = {
     "api-holder-powered-off": 2_000,
     "api-master-powered-off": 2_000,
     "api-etcd-member-killed": 2_000,
-    "api-server-hung": 3_000,
+    "api-server-hung": 7_000,
     "controller-manager-killed": 30_000,
     "worker-powered-off": 90_000,
     "coredns-killed": 5_000,

@@ -100,6 +100,13 @@ class CheckConfig(Section):
     )
     fall: Annotated[int, whole(1, 100)] = key(3, "Failed checks until it is taken out.")
     rise: Annotated[int, whole(1, 100)] = key(2, "Good checks until it is back.")
+    # An API server on a busy computer needs a second for a handshake now and then. Taken out for it, all its clients
+    # come back at the same time, each with another handshake and lists to read again, and it gets busier still.
+    patient: Annotated[bool, FLAG] = key(
+        False,
+        "A check has its whole interval, for connecting, the TLS handshake and the answer together. Otherwise the first"
+        " two have no more than `connect_timeout`, and the answer 1 s.",
+    )
     # Of several, checks that find nobody well are wrong more often than right: the computer is too busy to answer them
     # in time. Of one they are as right as ever.
     fail_open: Annotated[bool, FLAG] = key(

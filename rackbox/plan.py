@@ -36,7 +36,7 @@ def plan_json(topology: Topology, capabilities: Sequence[Capability] = ()) -> di
       arp_refresh, keepalived: {advert_ms, down_timer_adverts, check, script_interval_ms, script_weight, script_fall,
       script_rise, priorities, preempt}}
     - ``services``: list of {name, fqdn, port, host_port, backends: [{name, address, port}], check: {type, path,
-      port (0: the backends'), interval_ms, fast_interval_ms, fall, rise, fail_open}, proxy_protocol,
+      port (0: the backends'), interval_ms, fast_interval_ms, fall, rise, patient, fail_open}, proxy_protocol,
       connect_timeout_ms, stream_timeout_ms}
     - ``gluster``: null or {volume, mount}
     - ``kubernetes``: null or {source, version (null: any), endpoint, pod_network, service_network, dns_address, pool:
@@ -204,6 +204,7 @@ def _service_json(domain: str, service: Service) -> dict[str, Any]:
             "fast_interval_ms": check.fast_interval_ms,
             "fall": check.fall,
             "rise": check.rise,
+            "patient": check.patient,
             "fail_open": check.fail_open,
         },
         "proxy_protocol": service.proxy_protocol,

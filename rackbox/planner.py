@@ -231,6 +231,7 @@ def _plan_service(service: ServiceConfig, nodes: tuple[Node, ...], kubernetes: K
             rise=check.rise,
             authority="kubernetes" if is_api else "lab",
             port=check.port or 0,
+            patient=check.patient,
             fail_open=check.fail_open and len(backends) > 1,
         ),
         connect_timeout_ms=service.connect_timeout,

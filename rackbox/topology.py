@@ -114,8 +114,9 @@ class Node:
 class Check:
     """How HAProxy asks a backend whether it is well. ``path`` is for ``http`` and ``https``; ``port`` is where it asks,
     0 for the backend's own. ``authority`` says whose CA the backend's certificate must be of: the ``lab``'s, or
-    ``kubernetes``' own, where none of the lab's counts. ``fail_open``: where
-    none of several backends is well, all are tried."""
+    ``kubernetes``' own, where none of the lab's counts. ``patient``:
+    a check has its whole interval, its TLS handshake included. ``fail_open``: where none of several backends is well,
+    all are tried."""
 
     type: CheckType
     path: str
@@ -125,6 +126,7 @@ class Check:
     rise: int
     authority: Literal["lab", "kubernetes"] = "lab"
     port: int = 0
+    patient: bool = False
     fail_open: bool = True
 
 

@@ -75,13 +75,13 @@ cp "$here/lay-out.sh" "$RACKBOX_RENDERED"/{disk.env,partitions.sfdisk,volumes.ts
 
 # The boot loader: all that it needs to find /boot is inside of it. In /boot/grub are the modules for whoever makes it
 # load another configuration (update-grub).
-common=(normal configfile search search_label part_gpt ext2 linux serial terminal echo test)
+common=(normal configfile search search_label part_gpt ext2 serial terminal echo test)
 mkdir -p "$tree/boot/grub"
 cp "$RACKBOX_RENDERED/early.cfg" "$tree/run/early.cfg"
 chroot "$tree" grub-mkimage --format=i386-pc --output=/run/payload/core.img --prefix=/grub --config=/run/early.cfg \
-  biosdisk "${common[@]}"
+  biosdisk linux16 "${common[@]}"
 chroot "$tree" grub-mkimage --format=x86_64-efi --output=/run/payload/bootx64.efi --prefix=/grub \
-  --config=/run/early.cfg efi_gop "${common[@]}"
+  --config=/run/early.cfg linux efi_gop "${common[@]}"
 cp "$tree/usr/lib/grub/i386-pc/boot.img" "$tree/run/payload/"
 for platform in i386-pc x86_64-efi; do
   mkdir "$tree/boot/grub/$platform"

@@ -127,6 +127,82 @@ def test_haproxy_tries_all_where_checks_find_nobody_well(machine: str, served: b
     assert lines[1:] == (["master1", "master2"] if served else [])
 
 
+@pytest.mark.parametrize(("change", "state"), [("", "UP"), ("s/^listen api$/&\\n  timeout check 1s/", "DOWN")])
+def test_haproxy_leaves_a_slow_api_server_alone(change: str, state: str, inside: Inside) -> None:
+    """It answers well, and needs more than `connect_timeout` for each handshake. With checks as other services have
+    them it is taken out."""
+    script = f"""
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=slow -days 2 \\
+      -keyout /run/key.pem -out /run/cert.pem 2>/dev/null
+    sed 's/verify required ca-file .*$/verify none/; s/bind \\*:6443/bind 127.0.0.1:16443/' /etc/haproxy/haproxy.cfg |
+      sed '{change}' >/run/haproxy.cfg
+    mkdir -p /run/haproxy
+    ip link set lo up
+    ip address add 192.168.1.11/32 dev lo
+    python3 -c '{SLOW_SERVER}' &
+    until ss --listening --tcp --numeric | grep -q 192.168.1.11:6443; do sleep 0.1; done
+    haproxy -f /run/haproxy.cfg >/run/haproxy.log 2>&1 &
+    sleep 8
+    socat - UNIX-CONNECT:/run/haproxy/admin.sock <<<'show stat' | grep '^api,master1,' | cut -d, -f18
+    kill $(jobs -p)
+    """
+    assert check(inside("kubernetes/lb1", script)).splitlines() == [state]
+
+
+SLOW_SERVER = """
+import http.server, ssl, time
+class Slow(http.server.ThreadingHTTPServer):
+    def finish_request(self, request, address):
+        time.sleep(0.6)
+        request = context.wrap_socket(request, server_side=True)
+        super().finish_request(request, address)
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/run/cert.pem", "/run/key.pem")
+Slow(("192.168.1.11", 6443), Ready).serve_forever()
+"""
+
+
+def test_haproxy_ends_connections_to_a_machine_that_is_gone(inside: Inside) -> None:
+    """No check ends them where checks found nobody well before: the kernel does, after 5 s without a word."""
+    script = """
+    sed 's/bind \\*:2379/bind 127.0.0.1:12379/' /etc/haproxy/haproxy.cfg >/run/haproxy.cfg
+    mkdir -p /run/haproxy
+    ip link set lo up
+    ip netns add master1
+    ip link add dmz type veth peer name mast netns master1
+    ip address add 192.168.1.1/24 dev dmz
+    ip -n master1 address add 192.168.1.11/24 dev mast
+    ip link set dmz up
+    ip -n master1 link set dev mast up
+    ip netns exec master1 socat TCP-LISTEN:2379,bind=192.168.1.11,fork,reuseaddr SYSTEM:"echo here; sleep 60" &
+    haproxy -f /run/haproxy.cfg >/run/haproxy.log 2>&1 &
+    ask() { socat - UNIX-CONNECT:/run/haproxy/admin.sock <<<'show stat' 2>/dev/null; }
+    state() { ask | grep "^etcd,$1," | cut -d, -f"$2"; }
+    for turn in {1..150}; do [[ $(state master1 18) != DOWN ]] || break; sleep 0.1; done
+    for turn in {1..20}; do
+      timeout 40 socat -u TCP:127.0.0.1:12379 - >/run/said 2>/dev/null &
+      client=$!
+      sleep 0.5
+      ! grep -q here /run/said || break
+      kill $client
+    done
+    cat /run/said
+    [[ $(state master1-unchecked 5) == 1 ]]
+    ip link set dmz down
+    begin=$SECONDS
+    wait $client || true
+    echo $((SECONDS - begin))
+    kill $(jobs -p)
+    """
+    said, seconds = check(inside("default/lb1", script)).splitlines()
+    assert said == "here"
+    assert 2 <= int(seconds) <= 15
+
+
 @pytest.mark.parametrize(
     ("machine", "units"),
     [
