@@ -9,7 +9,7 @@ from pydantic import Field
 from rackbox.fields import FLAG, PORT, PRIORITIES, URL_PATH, choice, duration_between, whole
 from rackbox.roles import ROLES
 from rackbox.section import DnsLabel, OptionalAddress, Section, key
-from rackbox.topology import CheckType, Role
+from rackbox.topology import Balance, CheckType, Role
 
 # Open lists: a new balancer stack or profile is a name here and one file where its kind lives.
 HA_STACKS = ("pacemaker", "keepalived")
@@ -121,6 +121,10 @@ class ServiceConfig(Section):
         description="The role that serves it."
     )
     backend_port: Annotated[int | None, PORT.optional()] = key(None, "The port on the machines. Default: the same.")
+    balance: Annotated[Balance, choice("roundrobin", "leastconn")] = key(
+        "roundrobin",
+        "roundrobin: each backend in turn. leastconn: the one with the fewest open connections; a slow one gets less.",
+    )
     check: CheckConfig = key({}, "How a backend shows that it is well.")
     proxy_protocol: Annotated[bool, FLAG] = key(
         False, "Backends are told each client's address by the PROXY protocol (version 2), which they must expect."

@@ -37,7 +37,7 @@ def plan_json(topology: Topology, capabilities: Sequence[Capability] = ()) -> di
       script_rise, priorities, preempt}}
     - ``services``: list of {name, fqdn, port, host_port, backends: [{name, address, port}], check: {type, path,
       port (0: the backends'), interval_ms, fast_interval_ms, fall, rise, patient, fail_open}, proxy_protocol,
-      connect_timeout_ms, stream_timeout_ms}
+      balance, connect_timeout_ms, stream_timeout_ms}
     - ``gluster``: null or {volume, mount}
     - ``kubernetes``: null or {source, version (null: any), endpoint, pod_network, service_network, dns_address, pool:
       [first-last], proxy, runtime, etcd, ingress: traefik|none, ingress_domain (null: none)}
@@ -208,6 +208,7 @@ def _service_json(domain: str, service: Service) -> dict[str, Any]:
             "fail_open": check.fail_open,
         },
         "proxy_protocol": service.proxy_protocol,
+        "balance": service.balance,
         "connect_timeout_ms": service.connect_timeout_ms,
         "stream_timeout_ms": service.stream_timeout_ms,
     }

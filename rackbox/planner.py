@@ -238,6 +238,7 @@ def _plan_service(service: ServiceConfig, nodes: tuple[Node, ...], kubernetes: K
         stream_timeout_ms=service.stream_timeout,
         host_port=host_port_of(service),
         proxy_protocol=service.proxy_protocol,
+        balance=service.balance,
     )
 
 

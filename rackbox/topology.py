@@ -18,6 +18,7 @@ Role = str
 """A name in ``roles.ROLES``."""
 NetworkKind = Literal["lab", "management", "wan"]
 CheckType = Literal["tcp", "http", "https"]
+Balance = Literal["roundrobin", "leastconn"]
 
 KUBERNETES_ROLES = ("master", "worker")
 MANAGEMENT = "mgmt"
@@ -143,7 +144,7 @@ class Service:
 
     ``name`` is also a DNS name (``etcd.kube.demo``) for the floating IP. ``host_port`` is the preferred port of
     the forwarder on the host's 127.0.0.1, 0 = none. Timeouts are milliseconds. ``proxy_protocol``: each connection
-    begins with the client's address for the backend (PROXY protocol, version 2).
+    begins with the client's address for the backend (PROXY protocol, version 2). ``balance`` is HAProxy's word.
     """
 
     name: str
@@ -154,6 +155,7 @@ class Service:
     stream_timeout_ms: int
     host_port: int
     proxy_protocol: bool = False
+    balance: Balance = "roundrobin"
 
 
 @dataclass(frozen=True, slots=True)
