@@ -24,6 +24,7 @@ UNITS = {
 
 SCRIPT = rf"""
 set -euo pipefail
+export RACKBOX_SMOKE_WAIT=240 # SSH answers long before an emulated machine is up
 machine=$({COMMON_SCRIPT})
 lvm=$(lvm fullreport --reportformat json --units b --nosuffix \
   --configreport vg -o vg_name,vg_size,vg_free,vg_extent_count,vg_free_count \
@@ -56,8 +57,23 @@ def judge_box(layout: Layout, said: Mapping[str, Mapping[str, Any]]) -> list[str
     mounts = ["/boot", *(volume.mount for volume in layout.volumes)]
     problems = judge_said(dict.fromkeys(said, mounts), said)
     for name, words in said.items():
-        problems += [f"{name}: {text}" for text in (*_judge_group(layout, words), *_judge_mounts(layout, words))]
+        problems += [f"{name}: {text}" for text in _judge_words(layout, words)]
     return problems
+
+
+def _judge_words(layout: Layout, said: Mapping[str, Any]) -> list[str]:
+    return [*_judge_group(layout, said), *_judge_mounts(layout, said), *_judge_order(said)]
+
+
+def _judge_order(said: Mapping[str, Any]) -> list[str]:
+    """SSH does not wait for cloud-init (``rackbox.early``)."""
+    ends = said.get("ends", {})
+    ssh, cloud_init = (float(ends.get(UNITS[key], 0)) for key in ("ssh", "cloud_init"))
+    if 0 < ssh < cloud_init:
+        return []
+    return [
+        f"SSH: must be there before cloud-init ends; got SSH {ssh:.1f} s and cloud-init {cloud_init:.1f} s after boot"
+    ]
 
 
 def _judge_group(layout: Layout, said: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from rackbox.topology import Node
 SMOKE_TIMEOUT = 40.0
 
 SCRIPT = r"""
-systemd_state=$(timeout 30 systemctl is-system-running --wait || true)
+systemd_state=$(timeout "${RACKBOX_SMOKE_WAIT:-30}" systemctl is-system-running --wait || true)
 failed=$(systemctl list-units --failed --plain --no-legend --full | awk '{print $1}' | jq -R . | jq -s .)
 cloud=$(cloud-init status --long --format=json || true)
 mounts=$(findmnt --noheadings --list --output TARGET | jq -R . | jq -s .)

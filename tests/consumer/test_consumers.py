@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rackbox.early import early_files
 from tests.consumer.conftest import Inside, check
 from tests.rendering import shipped
 
@@ -31,6 +32,32 @@ def test_cloud_init_takes_user_data_and_network(machine: str, inside: Inside) ->
     for nic in shipped(lab).node(name).nics:
         assert f"MACAddress={nic.mac}\nName={nic.network}\n" in out
         assert nic.dhcp or f"Address={nic.address}" in out
+
+
+@pytest.mark.parametrize("machine", ["small/gateway", "default/lb1", "default/worker1"])
+def test_the_network_before_cloud_init_is_cloud_init_s(machine: str, inside: Inside) -> None:
+    """What a virtual machine's NICs are given before cloud-init has been started (rackbox/early.py) is what cloud-init
+    gives them."""
+    script = """
+    cd /seed && cloud-init devel net-convert --network-data network-config --kind yaml --output-kind networkd \
+      --distro debian --directory out >/dev/null 2>&1
+    for file in user-data network-config out/etc/systemd/network/*.network; do echo "=== ${file##*/}"; cat "$file"; done
+    """
+    files = dict(part.split("\n", 1) for part in check(inside(machine, script)).split("=== ")[1:])
+    ours = early_files(files.pop("user-data"), files.pop("network-config"))
+    names = [name.removeprefix("10-cloud-init-").removesuffix(".network") for name in files]
+    assert {f"05-rackbox-{name}{end}" for name in names for end in (".link", ".network")} < set(ours)
+    for name, theirs in zip(names, files.values(), strict=True):
+        assert settings(ours[f"05-rackbox-{name}.network"]) == settings(theirs), name
+
+
+def settings(text: str) -> set[tuple[str, str]]:
+    """Each key with its value, whatever section or spelling; what is as without it is left out. Which NIC is meant
+    stands in the .link file, here."""
+    pairs = {tuple(line.split("=", 1)) for line in text.splitlines() if "=" in line}
+    words = {"true": "yes", "false": "no"}
+    said = {(key, words.get(value.lower(), value)) for key, value in pairs if key != "MACAddress"}
+    return said - {("RequiredForOnline", "yes")}
 
 
 @pytest.mark.parametrize("machine", GATEWAYS)
