@@ -1,5 +1,5 @@
-"""What a virtual machine has to know for SSH to answer before cloud-init has been started, which takes many seconds
-where it is emulated. Pure; entry point: ``early_files``.
+"""What a virtual machine has to know for SSH to answer without waiting for cloud-init, which takes many seconds where
+it is emulated. Pure; entry point: ``early_files``.
 
 The box's own ``/usr/lib/rackbox/early`` (packer/rootfs/kernel-files) takes the files from the seed's directory
 ``early`` in the initramfs. They say what the seed's user-data and network-config say, of which they are made;

@@ -26,7 +26,7 @@ def write_seed(directory: Path, image: Path) -> None:
     part.touch(mode=0o600)
     options = ["-quiet", "-volid", LABEL, "-joliet", "-rational-rock", "-graft-points"]
     try:
-        with tempfile.TemporaryDirectory(prefix="rackbox-seed-") as early:
+        with tempfile.TemporaryDirectory(prefix="early-", dir=directory) as early:
             texts = early_files((directory / "user-data").read_text(), (directory / "network-config").read_text())
             for name, text in texts.items():
                 (Path(early) / name).write_text(text)

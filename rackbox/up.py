@@ -244,6 +244,7 @@ def _provision_again(lab: LiveLab, node: Node) -> None:
         )
     lab.provider.fit_disks(lab.topology, node, lab.paths)
     script = f"""{fetch}
+[ -e /run/cloud-init/result.json ] || cloud-init status --wait >/dev/null || true
 rm -f /run/rackbox/progress.jsonl
 cloud-init single --name write_files --frequency always --file {seed}/user-data >/dev/null
 systemctl restart --no-block rackbox-provision.service"""

@@ -37,4 +37,5 @@ kernel_packages = [
 kernel_masked_units = [
   "getty@tty1.service", "grub-common.service", "modprobe@configfs.service", "modprobe@drm.service",
   "modprobe@efi_pstore.service", "sys-kernel-config.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
+  "systemd-network-generator.service", "systemd-udev-load-credentials.service",
 ]

@@ -18,9 +18,6 @@ chroot "$root" systemctl --quiet enable rackbox-provision.service
 
 if [ -e "$root/etc/systemd/system/rackbox-late-devices.service" ]; then
   chroot "$root" systemctl --quiet enable rackbox-late-devices.service
-  # What no machine of a lab is told in these ways; each is a second of an emulated boot.
-  chroot "$root" systemctl --quiet mask systemd-network-generator.service systemd-udev-load-credentials.service \
-    systemd-binfmt.service proc-sys-fs-binfmt_misc.automount
 fi
 
 # Vagrant's user. It has no password and no key: cloud-init gives it the lab's key.
