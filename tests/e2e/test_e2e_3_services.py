@@ -101,11 +101,12 @@ C
 tcc -shared -nostdlib -o refusing.so refusing.c
 cat >ask.py <<'PY'
 import ctypes, sys, time
-library, begun = ctypes.CDLL(None), time.monotonic()
+library = ctypes.CDLL(None)
 for refusals in map(int, sys.argv[1:]):
     print(library.cpg_mcast_joined(ctypes.c_ulonglong(0), 0, None, refusals), library.count())
-library.sleep(20)
-print(time.monotonic() - begun < 15)
+begun = time.monotonic()
+library.sleep(2)
+print(time.monotonic() - begun < 1.5)
 PY
 export LD_PRELOAD=/var/lib/rackbox/cut-waits.so:$PWD/refusing.so
 /usr/bin/python3 ask.py 5
