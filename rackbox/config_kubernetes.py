@@ -24,8 +24,6 @@ API: dict[str, Any] = {
     "name": API_SERVICE,
     "port": API_PORT,
     "backend": "master",
-    # Watches last for hours, and a server that is slow for a while collects the requests that it owes an answer.
-    "balance": "leastconn",
     # Not /healthz or the bare port: a server that has started, but has no etcd, or hangs, is not ready.
     # One that is slow is left alone, since taking it out makes it and the others slower (`patient`).
     "check": {"type": "https", "path": "/readyz", "interval": "1s", "fast_interval": "1s", "patient": True},

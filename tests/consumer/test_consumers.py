@@ -200,27 +200,6 @@ def test_haproxy_leaves_a_slow_api_server_alone(change: str, state: str, inside:
     assert check(inside("kubernetes/lb1", script)).splitlines() == [state]
 
 
-def test_haproxy_takes_a_dead_api_server_out_before_checks_do(inside: Inside) -> None:
-    """It has the fewest connections, so everybody would be sent there first. Checks ask once an hour here."""
-    script = """
-    sed 's/bind \\*:/bind 127.0.0.1:1/; s/ inter 1000ms fastinter 1000ms/ inter 1h fastinter 1h/' \\
-      /etc/haproxy/haproxy.cfg | sed 's/ check check-ssl verify required ca-file .*$/ check/' >/run/haproxy.cfg
-    mkdir -p /run/haproxy
-    ip link set lo up
-    for n in 1 2 3; do ip address add 192.168.1.1$n/32 dev lo; done
-    for n in 1 2; do socat TCP-LISTEN:6443,bind=192.168.1.1$n,fork,reuseaddr SYSTEM:"echo master$n" & done
-    sleep 1
-    haproxy -f /run/haproxy.cfg >/run/haproxy.log 2>&1 &
-    sleep 1
-    for turn in {1..20}; do timeout 5 socat -u TCP:127.0.0.1:16443 - 2>/dev/null || true; done | sort | uniq -c
-    socat - UNIX-CONNECT:/run/haproxy/admin.sock <<<'show stat' | grep '^api,master3,' | cut -d, -f18
-    kill $(jobs -p)
-    """
-    said = [line.split() for line in check(inside("kubernetes/lb1", script)).splitlines()]
-    assert [words[-1] for words in said] == ["master1", "master2", "DOWN"]
-    assert sum(int(words[0]) for words in said[:2]) >= 19  # who tries to connect when it is taken out is cut
-
-
 SLOW_SERVER = """
 import http.server, ssl, time
 class Slow(http.server.ThreadingHTTPServer):
