@@ -20,7 +20,7 @@ DIRECTORY = "early"
 def early_files(user_data: str, network_config: str) -> dict[str, str]:
     """Texts by file name, from a seed of cloud-init's: ``user``, ``authorized_key``, the host key and its public part,
     and a ``.link`` and a ``.network`` for each NIC. Raises ``KeyError`` for a seed that is not ours."""
-    user = _load(user_data)
+    user = yaml.safe_load(user_data)
     account, keys = user["users"][0], user["ssh_keys"]
     files = {
         "user": f"{account['name']}\n",
@@ -28,7 +28,7 @@ def early_files(user_data: str, network_config: str) -> dict[str, str]:
         "ssh_host_ed25519_key": keys["ed25519_private"].rstrip("\n") + "\n",
         "ssh_host_ed25519_key.pub": keys["ed25519_public"].rstrip("\n") + "\n",
     }
-    for name, nic in _load(network_config)["ethernets"].items():
+    for name, nic in yaml.safe_load(network_config)["ethernets"].items():
         mac = nic["match"]["macaddress"]
         files[f"05-rackbox-{name}.link"] = f"[Match]\nMACAddress={mac}\nType=ether\n\n[Link]\nName={name}\n"
         files[f"05-rackbox-{name}.network"] = _network(name, nic)
@@ -53,8 +53,3 @@ def _network(name: str, nic: Mapping[str, Any]) -> str:
 
 def _word(value: Any) -> str:
     return value if isinstance(value, str) else "yes" if value else "no"
-
-
-def _load(text: str) -> Any:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(text, Loader=loader)  # noqa: S506 - both load plain data only
