@@ -1,8 +1,9 @@
 """The proof of a virtual machine's box without a lab: two linked clones of its disk are booted, one after the other,
 and say from inside what they are. Entry point: ``boot_clones``.
 
-Each machine is emulated in a network namespace of its own that ends with it; SSH reaches it through QEMU's own
-network on that namespace's loopback. Its serial console is kept.
+Each machine is emulated in a network namespace of its own that ends with it, and reached at a tap device in there, as
+libvirt's machines are. (QEMU's own network keeps whatever is said to a machine that is not up yet, and says it all at
+once when it is.) Its serial console is kept.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -35,8 +37,25 @@ BOOT_TIMEOUT = 600.0
 SAY_TIMEOUT = 300.0
 """Seconds. Emulated machines on a computer that is busy take ten times as long as on an idle one; a slow one is no bad
 one, so these only end what is stuck. How fast it was is told by the figures."""
-PORT = 2222
 ADDRESS = "10.0.2.15"
+TAP, TAP_ADDRESS = "machine", "10.0.2.2"
+# ARP is answered here: to ask a machine that is not up yet would be tried but once a second.
+_NETWORK = f"""
+mac=$1
+shift
+ip tuntap add dev {TAP} mode tap
+ip address add {TAP_ADDRESS}/24 dev {TAP}
+ip link set {TAP} up
+ip neighbour replace {ADDRESS} lladdr "$mac" dev {TAP} nud permanent
+exec "$@"
+"""
+_BANNER = f"""
+import socket
+with socket.create_connection(("{ADDRESS}", 22), timeout=0.5) as connection:
+    connection.settimeout(30)
+    print(connection.recv(64).decode(errors="replace"))
+"""
+"""Who is not reached is soon called again. Else words are waited for: to hang up and call again would keep it busy."""
 MEMORY_MIB = 1024
 UEFI = Path("/usr/share/OVMF")
 """Where Debian and Ubuntu have QEMU's UEFI (package ovmf): its code, and variables to begin with."""
@@ -76,7 +95,7 @@ def _boot_clone(disk: Path, work: Path, name: str, hardware: Hardware) -> Clone:
         kind = "vmdk" if disk.suffix == ".vmdk" else "qcow2"
         run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(disk), "-F", kind, str(clone)], timeout=60)
         console = work / f"{name}.console.log"
-        with _running(_argv(name, place, clone, console, hardware)) as machine:
+        with _running(_mac(name), _argv(name, place, clone, console, hardware)) as machine:
             try:
                 return _ask(machine, name, place, key)
             except (LabError, ValueError) as error:
@@ -143,7 +162,7 @@ def _argv(name: str, place: Path, clone: Path, console: Path, hardware: Hardware
         *("-drive", f"file={clone},format=qcow2,if=none,id=disk,cache=unsafe,discard=unmap", *disk),
         *("-drive", f"file={place / 'seed.iso'},format=raw,if=none,id=seed,readonly=on"),
         *("-device", "virtio-blk-pci,drive=seed"),
-        *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{PORT}-{ADDRESS}:22"),
+        *("-netdev", f"tap,id=net,ifname={TAP},script=no,downscript=no"),
         *("-device", f"virtio-net-pci,netdev=net,mac={_mac(name)}"),
         *(_firmware(place) if hardware.uefi else ()),
     ]
@@ -160,9 +179,9 @@ def _firmware(place: Path) -> list[str]:
 
 
 @contextmanager
-def _running(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def _running(mac: str, argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A machine in a network namespace of its own; it is killed at the end, as it must not outlive us."""
-    apart = ["setpriv", "--pdeathsig=KILL", "unshare", "--net", "sh", "-euc", 'ip link set lo up; exec "$@"', "sh"]
+    apart = ["setpriv", "--pdeathsig=KILL", "unshare", "--net", "sh", "-euc", _NETWORK, "sh", mac]
     with subprocess.Popen(  # noqa: S603 - argv lists only
         [*apart, *argv],
         stdin=subprocess.DEVNULL,
@@ -182,7 +201,7 @@ def _ask(machine: subprocess.Popen[bytes], name: str, place: Path, key: Path) ->
 
     def banner() -> float:
         _still_runs(machine)
-        said = run(_inside(machine, ["timeout", "3", "bash", "-c", _BANNER]), timeout=10, check=False).stdout
+        said = run(_inside(machine, [sys.executable, "-I", "-c", _BANNER]), timeout=60, check=False).stdout
         if not said.startswith("SSH-"):
             raise NotYet("no answer")
         return time.monotonic() - started
@@ -190,8 +209,8 @@ def _ask(machine: subprocess.Popen[bytes], name: str, place: Path, key: Path) ->
     banner_s = wait_for("SSH", banner, timeout=BOOT_TIMEOUT, interval=0.2)
     options = ["-i", str(key), "-o", f"UserKnownHostsFile={place / 'known_hosts'}", "-o", f"HostKeyAlias={name}"]
     options += ["-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"]
-    options += ["-o", "GlobalKnownHostsFile=/dev/null", "-F", "none", "-p", str(PORT)]
-    ssh = _inside(machine, ["ssh", *options, "vagrant@127.0.0.1", "sudo", "bash", "-s"])
+    options += ["-o", "GlobalKnownHostsFile=/dev/null", "-F", "none"]
+    ssh = _inside(machine, ["ssh", *options, f"vagrant@{ADDRESS}", "sudo", "bash", "-s"])
 
     def say() -> Clone:
         _still_runs(machine)
@@ -202,9 +221,6 @@ def _ask(machine: subprocess.Popen[bytes], name: str, place: Path, key: Path) ->
         return Clone(json.loads(words), banner_s, time.monotonic() - started)
 
     return wait_for("its own words", say, timeout=SAY_TIMEOUT, interval=1)
-
-
-_BANNER = f'exec 3<>/dev/tcp/127.0.0.1/{PORT} && read -r -t 2 line <&3 && echo "$line"'
 
 
 def _inside(machine: subprocess.Popen[bytes], argv: list[str]) -> list[str]:

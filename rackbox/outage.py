@@ -191,8 +191,9 @@ def baseline_seconds(interval: float) -> float:
 
 
 def baseline(attempts: Sequence[Attempt], injected: float, seconds: float = BASELINE_SECONDS) -> list[Attempt]:
-    """The attempts that were begun and done within the last ``seconds`` before the injection."""
-    return [attempt for attempt in attempts if attempt.start >= injected - seconds and attempt.end < injected]
+    """The attempts that were done within the last ``seconds`` before the injection. Not those alone that were begun in
+    them too: where an answer takes a third of a second, a third of them would be missing."""
+    return [attempt for attempt in attempts if injected - seconds <= attempt.end < injected]
 
 
 def find_starvation(attempts: Sequence[Attempt], begin: float, end: float, interval: float) -> str:

@@ -77,6 +77,7 @@ class _Play:
         self._lookout = Lookout(lab, scenario, run_dir / HISTORY)
         self._begun = stage.wall()
         self._site: Site | None = None
+        self._healing = 0.0
         self._redundant = False
 
     def play(self) -> None:
@@ -150,9 +151,12 @@ class _Play:
     def _wait_for_good(self) -> None:
         """Every probe good for a while without a break: the calm that the fault is seen against."""
         self._stage.say("probing")
+        self._wait_for_calm()
+        self.recorder.write("good-before")
+
+    def _wait_for_calm(self) -> None:
         limit = self._scenario.start + 2 * self._lookout.longest_calm
         self._wait("the probes before the fault", self._lookout.not_calm, limit)
-        self.recorder.write("good-before")
 
     # --- the fault
 
@@ -170,6 +174,7 @@ class _Play:
             record.write("setup-end")
             before = fault.evidence(site)
             record.write("evidence", phase="before", seen=before)
+            self._wait_for_calm()  # all that takes a while
             self._stage.say(f"{scenario.fault} on {', '.join(names)}")
             record.write("inject-start", fault=fault.name)
             fault.inject(site)
@@ -220,6 +225,7 @@ class _Play:
             return
         self._stage.say("healing")
         interrupt: KeyboardInterrupt | None = None
+        self._healing = self._stage.clock()
         self._try_note("heal-start")
         for left in reversed(range(HEAL_TRIES)):
             try:
@@ -243,8 +249,7 @@ class _Play:
                 self._lab.wait_healthy(self._scenario.heal)
             self.recorder.write("healthy-again")
             self._note_redundant()
-            if self._scenario.lasts and self._site is not None:
-                self._wait_for_good_again(self._stage.clock())
+            self._wait_for_good_to_end()
             holders = find_holders(self._lab)
             self.recorder.write("holders", phase="healed", holders=holders)
         except LabError as error:
@@ -253,6 +258,17 @@ class _Play:
         if self._site is not None:
             problems = [*check_holders(self._lab, holders), *find_traces(self._lab, self._lab.topology.nodes)]
             self.recorder.write("audit", phase="healed", problems=problems)
+
+    def _wait_for_good_to_end(self) -> None:
+        """Nobody could say how long an outage was in the middle of which the probes end."""
+        if self._site is None:
+            return
+        if self._scenario.lasts:
+            self._wait_for_good_again(self._stage.clock())
+            return
+        limit = self._scenario.recover + self._scenario.settle
+        with contextlib.suppress(WaitTimeout), self._stage.interrupts.allowed():
+            self._wait("the probes after healing", lambda: self._lookout.not_settled(self._healing), limit)
 
     def _audit_after_interrupt(self) -> None:
         """What an interrupt left: looked at until there is nothing, for a while; another interrupt ends that."""

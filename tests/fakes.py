@@ -229,6 +229,7 @@ class FakeLab:
         self.moments: list[str] = []
         self.after_inject: Callable[[FakeLab], None] = lambda lab: None
         self.after_heal: Callable[[FakeLab], None] = lambda lab: None
+        self.on_moment: dict[str, Callable[[FakeLab], None]] = {}
         self.probes: list[FakeProbe] = []
         self._lock = threading.Lock()
 
@@ -293,6 +294,8 @@ class FakeLab:
 
     def _moment(self, moment: str) -> None:
         self.moments.append(moment)
+        if moment in self.on_moment:
+            self.on_moment.pop(moment)(self)
         error = self.raises_always.get(moment) or self.raises.pop(moment, None)
         if error is not None:
             raise error

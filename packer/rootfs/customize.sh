@@ -18,6 +18,7 @@ chroot "$root" systemctl --quiet enable rackbox-provision.service
 
 if [ -e "$root/etc/systemd/system/rackbox-late-devices.service" ]; then
   chroot "$root" systemctl --quiet enable rackbox-late-devices.service
+  chroot "$root" systemctl --quiet disable lvm2-monitor.service # which that one starts
 fi
 
 # Vagrant's user. It has no password and no key: cloud-init gives it the lab's key.
@@ -42,7 +43,7 @@ done
 
 # Generators for what no machine here has, each a program at every boot; the first would fail, too.
 mkdir -p "$root/etc/systemd/system-generators"
-for generator in ssh gpt-auto hibernate-resume tpm2; do
+for generator in ssh gpt-auto hibernate-resume tpm2 rc-local run system-update; do
   ln -s /dev/null "$root/etc/systemd/system-generators/systemd-$generator-generator"
 done
 

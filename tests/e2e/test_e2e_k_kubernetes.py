@@ -193,12 +193,15 @@ def test_an_ingress_without_a_class_is_served_while_traefik_is_rolled(
         target=kubectl, args=(cluster, *traefik, "status", "daemonset/traefik"), kwargs={"timeout": 120}
     )
     rolling.start()
-    answers = []
+    count, bad = 0, []
     while rolling.is_alive():
-        answers.append(cluster.client(ask, check=False).stdout)
+        answer = cluster.client(ask, check=False)
+        if answer.stdout != "200":
+            bad.append(f"{answer.stdout} {answer.stderr.strip()}, as number {count}")
+        count += 1
         time.sleep(0.05)
-    assert len(answers) > 20
-    assert answers == ["200"] * len(answers)
+    assert count > 20
+    assert bad == []
     kubectl(cluster, "--namespace", "demo", "delete", "ingress", "plain")
 
 
@@ -353,7 +356,7 @@ def test_a_scenario_of_the_cluster_holds(cluster: LabUnderTest, scenario: str) -
     report = json.loads(cluster.cli("failover-test", "--scenario", scenario, "--json", code=None, timeout=400).stdout)
     (result,) = report["scenarios"]
     (run,) = result["runs"]
-    assert run["verdict"] == "held", run["reasons"]
+    assert run["verdict"] == "held", json.dumps(run, indent=1)
     assert (run["writes"]["lost"], run["writes"]["twice"]) == ([], [])
 
 

@@ -106,8 +106,8 @@ def test_a_smoke_machine_has_no_screen_and_no_way_out() -> None:
     assert "-display none" in text
     assert "VGA" not in text
     assert "-serial file:/p/console.log" in text
-    assert "restrict=on" in text
-    assert "hostfwd=tcp:127.0.0.1:" in text
+    assert "-netdev tap," in text, "in a network namespace of its own"
+    assert text.count("-netdev") == 1
 
 
 @pytest.mark.parametrize(

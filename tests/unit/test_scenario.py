@@ -90,6 +90,24 @@ def test_an_outage_that_lasts_ends_with_healing(lab: FakeLab) -> None:
     assert not history.events("not-good-again")
 
 
+def test_a_fault_waits_for_calm_also_after_its_preparations(lab: FakeLab) -> None:
+    lab.on_moment["evidence"] = lambda lab: lab.outages.append((lab.clock(), lab.clock() + 0.3))
+    history = play(lab, "haproxy-killed")
+    injected = history.last("inject-start")
+    assert injected is not None
+    before = [attempt for attempt in history.attempts("etcd-read") if attempt.start < injected.t]
+    assert not all(attempt.good for attempt in before)
+    assert all(attempt.good for attempt in before if attempt.start > injected.t - 1.0)
+
+
+def test_probes_do_not_end_in_the_middle_of_an_outage(lab: FakeLab) -> None:
+    """One that began after healing, say: nobody could tell how long it was."""
+    lab.after_heal = lambda lab: lab.outages.append((lab.clock(), lab.clock() + 4.0))
+    attempts = play(lab, "haproxy-killed").attempts("etcd-read")
+    assert not all(attempt.good for attempt in attempts)
+    assert attempts[-1].good
+
+
 def test_a_silent_machine_is_told_apart(lab: FakeLab) -> None:
     history = play(lab, "holder-frozen")
     told = next(record for record in history.events("holders") if record.text("phase") == "recovered")
