@@ -190,6 +190,7 @@ def _running(mac: str, argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         start_new_session=True,
     ) as machine:
         try:
+            wait_for("a network namespace", lambda: _look_apart(machine), timeout=30, interval=0.01)
             yield machine
         finally:
             if machine.poll() is None:
@@ -225,6 +226,16 @@ def _ask(machine: subprocess.Popen[bytes], name: str, place: Path, key: Path) ->
 
 def _inside(machine: subprocess.Popen[bytes], argv: list[str]) -> list[str]:
     return ["nsenter", f"--net=/proc/{machine.pid}/ns/net", "--", *argv]
+
+
+def _look_apart(machine: subprocess.Popen[bytes]) -> None:
+    """Until it has a network of its own, who asks for ``_inside`` would ask in ours."""
+    _still_runs(machine)
+    try:
+        if os.path.samefile(f"/proc/{machine.pid}/ns/net", "/proc/self/ns/net"):
+            raise NotYet("none of its own")
+    except OSError as error:
+        raise NotYet("it is ending") from error
 
 
 def _still_runs(machine: subprocess.Popen[bytes]) -> None:
