@@ -285,6 +285,12 @@ def check_mke2fs() -> Check:
     return replace(check_version("mke2fs", ["mke2fs", "-V"], (1, 43, 4), "mke2fs"), package="e2fsprogs")
 
 
+def check_tap() -> Check:
+    """The machines of a gate, and of a lab, are reached by one."""
+    fix = "`modprobe tun`; a container must be given the device"
+    return Check("tap devices", Path("/dev/net/tun").is_char_device(), "/dev/net/tun", "no device /dev/net/tun", fix)
+
+
 def _vm_package(name: str) -> str:
     return next(package.name for package in load_packages("vm") if package.name.split("/")[0] == name)
 
@@ -299,6 +305,7 @@ def _vm_build_checks() -> tuple[Probe, ...]:
         check_qemu_emulates,
         check_qemu_img,
         check_mke2fs,
+        check_tap,
         *(partial(check_package, package) for package in packages),
         check_disk,
     )

@@ -1,10 +1,9 @@
 """What a virtual machine has to know for SSH to answer without waiting for cloud-init, which takes many seconds where
 it is emulated. Pure; entry point: ``early_files``.
 
-The box's own ``/usr/lib/rackbox/early`` (packer/rootfs/kernel-files) takes the files from the seed's directory
-``early`` in the initramfs. They say what the seed's user-data and network-config say, of which they are made;
-cloud-init comes to the same later. The network's are systemd.link(5) and systemd.network(5), before those that
-cloud-init writes.
+The box's own initramfs (packer/rootfs/kernel-files) takes the files from the seed's directory ``early``. They say what
+the seed's user-data and network-config say, of which they are made; cloud-init comes to the same later. The network's
+are systemd.link(5) and systemd.network(5), before those that cloud-init writes.
 """
 
 from __future__ import annotations

@@ -52,6 +52,8 @@ class _Sight:
     first: float = 0.0
     newest_good: float = 0.0
     newest_bad: float = 0.0
+    good_until: float = 0.0
+    bad_until: float = 0.0
 
 
 class Lookout:
@@ -71,7 +73,8 @@ class Lookout:
         scenario, run_dir = self._scenario, self._history.parent
         if scenario.watchers and len(self._lab.topology.by_role("lb")) > 1:
             self._watchers = start_watchers(self._lab, self._history, run_dir)
-        bound = scenario.start + scenario.recover + scenario.settle + scenario.heal + _SPARE_SECONDS
+        waits = scenario.start + scenario.recover + scenario.settle  # each of them once more at the end of another
+        bound = 2 * waits + scenario.heal + _SPARE_SECONDS
         for name in scenario.probes:
             settings = plan_settings(self._lab, name, self._history, run_dir.name, PROBES[name].pace, bound)
             judged = baseline_seconds(settings.interval) + _SPARE_CALM
@@ -83,12 +86,15 @@ class Lookout:
         """How many seconds it takes at least until ``not_calm`` has nothing to say."""
         return max((sight.calm for sight in self._sights.values()), default=CALM_SECONDS)
 
-    def not_calm(self) -> str:
-        """Which probes have not been good for long enough since they began; empty: all have."""
+    def not_calm(self, now: float) -> str:
+        """Which probes have not been good for long enough since they began, or since their last failure was over, or
+        have said nothing lately; empty: all is well."""
         short = [
             name
             for name, sight in self._sights.items()
-            if not sight.first or sight.newest_good - max(sight.newest_bad, sight.first) < sight.calm
+            if not sight.first
+            or sight.newest_good - max(sight.bad_until, sight.first) < sight.calm
+            or now - sight.good_until > sight.calm + _SPARE_CALM
         ]
         return f"not yet good for {self.longest_calm:g} s: {', '.join(short)}" if short else ""
 
@@ -121,8 +127,10 @@ class Lookout:
             sight.first = sight.first or attempt.start
             if attempt.good:
                 sight.newest_good = max(sight.newest_good, attempt.start)
+                sight.good_until = max(sight.good_until, attempt.end)
             else:
                 sight.newest_bad = max(sight.newest_bad, attempt.start)
+                sight.bad_until = max(sight.bad_until, attempt.end)
 
     def end(self) -> None:
         """Ask all of them to finish, then wait until they are gone."""

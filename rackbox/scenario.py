@@ -154,9 +154,10 @@ class _Play:
         self._wait_for_calm()
         self.recorder.write("good-before")
 
-    def _wait_for_calm(self) -> None:
+    def _wait_for_calm(self) -> bool:
+        """Whether it took any time."""
         limit = self._scenario.start + 2 * self._lookout.longest_calm
-        self._wait("the probes before the fault", self._lookout.not_calm, limit)
+        return self._wait("the probes before the fault", lambda: self._lookout.not_calm(self._stage.clock()), limit)
 
     # --- the fault
 
@@ -174,7 +175,9 @@ class _Play:
             record.write("setup-end")
             before = fault.evidence(site)
             record.write("evidence", phase="before", seen=before)
-            self._wait_for_calm()  # all that takes a while
+            # All that takes a while, in which a request may fail; and if it does, somebody else may lead by now.
+            if self._wait_for_calm() and resolve_target(self._lab, scenario.target) != names:
+                raise LabError(f"{scenario.target} is not {', '.join(names)} any more, before there was a fault")
             self._stage.say(f"{scenario.fault} on {', '.join(names)}")
             record.write("inject-start", fault=fault.name)
             fault.inject(site)
@@ -306,15 +309,18 @@ class _Play:
         except LabError as error:
             self._stage.say(error.message)
 
-    def _wait(self, what: str, missing: Callable[[], str], timeout: float) -> None:
-        """Look until ``missing`` says nothing is. Raises ``LabError``, also if a probe died."""
+    def _wait(self, what: str, missing: Callable[[], str], timeout: float) -> bool:
+        """Look until ``missing`` says nothing is; whether that took any time. Raises ``LabError``, also if a probe
+        died."""
         stage = self._stage
         deadline = stage.clock() + timeout
+        waited = False
         while True:
             self._lookout.look()
-            if not (evidence := missing()):
-                return
             self._lookout.check()
+            if not (evidence := missing()):
+                return waited
+            waited = True
             if stage.clock() > deadline:
                 raise WaitTimeout(f"{what}: not within {timeout:g} s; last seen: {evidence}")
             with stage.interrupts.allowed():

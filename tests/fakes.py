@@ -157,7 +157,8 @@ class FakeProbe:
             if any(begin <= start < end for begin, end in self._lab.starved):
                 continue
             outcome: Outcome = "ok" if self._lab.serves(start) else "fail"
-            attempt = Attempt(self._settings.probe, self._seq, start, start, start + 0.004, outcome)
+            end = start + (0.004 if outcome == "ok" else self._lab.fail_seconds)
+            attempt = Attempt(self._settings.probe, self._seq, start, start, end, outcome)
             self._seq += 1
             self.recorder.write_attempt(attempt)
 
@@ -217,6 +218,7 @@ class FakeLab:
             "service-host": "worker1",
         }
         self.takeover = 0.2
+        self.fail_seconds = 0.004
         self.bites = True
         self.audits = True
         self.lost: list[str] = []

@@ -43,7 +43,7 @@ done
 
 # Generators for what no machine here has, each a program at every boot; the first would fail, too.
 mkdir -p "$root/etc/systemd/system-generators"
-for generator in ssh gpt-auto hibernate-resume tpm2 rc-local run system-update; do
+for generator in ssh gpt-auto hibernate-resume tpm2 run system-update; do
   ln -s /dev/null "$root/etc/systemd/system-generators/systemd-$generator-generator"
 done
 

@@ -63,18 +63,21 @@ def test_the_box_s_own_units_wait_for_cloud_init_no_longer(inside: Inside) -> No
     chmod 755 /usr/lib/rackbox/early
     rootmnt=/ sh -s <<'SCRIPT'\n{bottom}\nSCRIPT
     cd /run/systemd/system
-    ls cloud-init*.service
+    ls *.service
     echo ---
     grep --extended-regexp '^Before=.*(network-pre|sysinit|sshd[.]|user-sessions)' cloud-init*.service || true
     echo ---
     grep --extended-regexp '^After=.*(network.target|udevd)' ssh.service systemd-networkd.service || true
+    grep --extended-regexp '^(Default|ExecStartPre)' ssh.service
     echo ---
     systemd-analyze verify --man=no ssh.service systemd-networkd.service cloud-init.target 2>&1 |
       grep -iE 'cycle|rackbox' || true
     """
     units, waits, others_wait, said = check(inside("small/lb1", script)).split("---\n")
-    assert {"cloud-init-local.service", "cloud-init-network.service"} <= set(units.split())
-    assert (waits, others_wait, said) == ("", "", "")
+    stages = {"cloud-init-local.service", "cloud-init-network.service"}
+    assert {*stages, "ssh.service", "systemd-networkd.service"} <= set(units.split())
+    assert (waits, said) == ("", "")
+    assert others_wait.split() == ["DefaultDependencies=no", "ExecStartPre=-/usr/lib/rackbox/early"]
 
 
 def settings(text: str) -> set[tuple[str, str]]:

@@ -105,5 +105,5 @@ def test_units_start_what_is_there() -> None:
     late = (FILES / "etc/systemd/system/rackbox-late-devices.service").read_text()
     path = f"/{COLDPLUG.relative_to(FILES)}"
     assert f"ExecStart=-{path}" in trigger.splitlines()
-    assert f"ExecStart={path} late" in late.splitlines()
+    assert f"ExecStart=-{path} late" in late.splitlines()
     assert all(file.stat().st_mode & 0o111 for file in (COLDPLUG, INIT_TOP))

@@ -223,7 +223,8 @@ def test_the_volumes_are_mounted_before_systemd(machine: Machine) -> None:
     """With the very fstab of the box. /home's device is not there, as where LVM has not found it yet: systemd waits."""
     layout = load_layout()
     fstab = render_disk(layout)["tree/etc/fstab"]
-    (machine.top / "etc/fstab").write_text(fstab + "/dev/mapper/rackbox-bricks /srv xfs noatime 0 0\n\n")
+    others = "/dev/mapper/rackbox-bricks /srv xfs noatime 0 0\n\n/dev/mapper/rackbox-var /checked ext4 defaults 0 2\n"
+    (machine.top / "etc/fstab").write_text(fstab + others)
     for volume in layout.volumes:
         if volume.mount != "/home":
             (machine.top / "dev/mapper" / f"rackbox-{volume.name}").touch()

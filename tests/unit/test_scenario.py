@@ -13,6 +13,7 @@ from rackbox.failover import failover_test
 from rackbox.faults import base, rebooted
 from rackbox.history import History
 from rackbox.marks import clear_mark, mark_fault, read_mark
+from rackbox.outage import baseline
 from rackbox.recorder import load_history
 from rackbox.repertoire import find_stacks, needs_cluster
 from rackbox.scenarios import SCENARIOS
@@ -91,13 +92,29 @@ def test_an_outage_that_lasts_ends_with_healing(lab: FakeLab) -> None:
 
 
 def test_a_fault_waits_for_calm_also_after_its_preparations(lab: FakeLab) -> None:
+    """A request that hangs is known to have failed only at its end."""
+    lab.fail_seconds = 0.9
     lab.on_moment["evidence"] = lambda lab: lab.outages.append((lab.clock(), lab.clock() + 0.3))
     history = play(lab, "haproxy-killed")
     injected = history.last("inject-start")
     assert injected is not None
     before = [attempt for attempt in history.attempts("etcd-read") if attempt.start < injected.t]
     assert not all(attempt.good for attempt in before)
-    assert all(attempt.good for attempt in before if attempt.start > injected.t - 1.0)
+    assert len(baseline(before, injected.t)) > 10
+    assert all(attempt.good for attempt in baseline(before, injected.t))
+
+
+def test_no_fault_hits_who_is_no_target_any_more(lab: FakeLab) -> None:
+    def move(lab: FakeLab) -> None:
+        lab.outages.append((lab.clock(), lab.clock() + 0.3))
+        lab.holders = ["lb2"]
+
+    lab.on_moment["evidence"] = move
+    history = play(lab, "haproxy-killed")
+    (error,) = history.events("error")
+    assert "not lb1 any more" in error.text("message")
+    assert not history.events("inject-start")
+    assert lab.all_well
 
 
 def test_probes_do_not_end_in_the_middle_of_an_outage(lab: FakeLab) -> None:
