@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rackbox import bootproof, disk
 from rackbox.bootproof import Hardware
 from rackbox.disk import DISK, TREE, Making, kept_disk, make_disk
+from rackbox.errors import MachineError
 from rackbox.layout import load_layout
 from rackbox.manifest import Package, Resolved
 from rackbox.paths import Home
@@ -129,3 +131,34 @@ def test_the_manifest_has_the_table() -> None:
     (group,) = json.loads(json.dumps(LAYOUT.table()))
     assert group["group"] == "rackbox"
     assert sum(row["size_mib"] for row in group["volumes"]) + group["free_mib"] == group["extents"] * 4
+
+
+def _boots(outcomes: list[str], asked: list[str]) -> Callable[..., bootproof.Clone]:
+    def boot(disk: Path, work: Path, name: str, hardware: Hardware) -> bootproof.Clone:
+        asked.append(name)
+        (work / f"{name}.console.log").write_text(outcomes[0])
+        if outcomes.pop(0) == "panic":
+            raise bootproof._PanicError(f"{name}: its kernel panicked")
+        return bootproof.Clone({}, 1.0, 2.0)
+
+    return boot
+
+
+def test_an_emulated_kernel_that_panics_is_booted_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(bootproof, "_boot_once", _boots(["panic", "well"], asked))
+    bootproof.boot_clones(Path("/p/disk.qcow2"), tmp_path, ("clone1",), Hardware())
+    assert asked == ["clone1", "clone1"]
+    assert (tmp_path / "clone1.panic.log").read_text() == "panic"
+    assert (tmp_path / "clone1.console.log").read_text() == "well"
+
+
+@pytest.mark.parametrize(("accelerator", "boots"), [("tcg,thread=multi", 2), ("kvm", 1)])
+def test_a_kernel_that_panics_again_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accelerator: str, boots: int
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(bootproof, "_boot_once", _boots(["panic"] * 3, asked))
+    with pytest.raises(MachineError, match="panicked"):
+        bootproof.boot_clones(Path("/p/d.qcow2"), tmp_path, ("clone1",), Hardware(accelerator=accelerator))
+    assert len(asked) == boots
