@@ -96,8 +96,8 @@ def boot_clones(disk: Path, work: Path, names: tuple[str, ...], hardware: Hardwa
 
 def _boot_clone(disk: Path, work: Path, name: str, hardware: Hardware) -> Clone:
     """Once more, if the kernel panics on an emulated processor, and the console of the first time is kept. With several
-    of them QEMU may run an instruction that another one has just replaced (seen once in some hundreds of boots: an
-    ``int3`` of the kernel's own, in the second second). A kernel that is broken panics again."""
+    of them QEMU may run an instruction that another one has just replaced (seen once: an ``int3`` of the
+    kernel's own, in the second second). A kernel that is broken panics again."""
     try:
         return _boot_once(disk, work, name, hardware)
     except _PanicError:
