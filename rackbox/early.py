@@ -3,12 +3,14 @@ it is emulated. Pure; entry point: ``early_files``.
 
 The box's own initramfs (packer/rootfs/kernel-files) takes the files from the seed's directory ``early``. They say what
 the seed's user-data and network-config say, of which they are made; cloud-init comes to the same later. The network's
-are systemd.link(5) and systemd.network(5), before those that cloud-init writes.
+are systemd.link(5) and systemd.network(5), before those that cloud-init writes, and the fixed addresses once more for
+the initramfs itself, which has them answer before systemd-networkd is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Interface
 from typing import Any
 
 import yaml
@@ -18,7 +20,8 @@ DIRECTORY = "early"
 
 def early_files(user_data: str, network_config: str) -> dict[str, str]:
     """Texts by file name, from a seed of cloud-init's: ``user``, ``authorized_key``, the host key and its public part,
-    and a ``.link`` and a ``.network`` for each NIC. Raises ``KeyError`` for a seed that is not ours."""
+    ``addresses`` (a line ``NIC ADDRESS NETMASK`` for each with a fixed one), and a ``.link`` and a ``.network`` for
+    each NIC. Raises ``KeyError`` for a seed that is not ours."""
     user = yaml.safe_load(user_data)
     account, keys = user["users"][0], user["ssh_keys"]
     files = {
@@ -27,7 +30,13 @@ def early_files(user_data: str, network_config: str) -> dict[str, str]:
         "ssh_host_ed25519_key": keys["ed25519_private"].rstrip("\n") + "\n",
         "ssh_host_ed25519_key.pub": keys["ed25519_public"].rstrip("\n") + "\n",
     }
-    for name, nic in yaml.safe_load(network_config)["ethernets"].items():
+    nics = yaml.safe_load(network_config)["ethernets"]
+    files["addresses"] = "".join(
+        f"{name} {fixed.ip} {fixed.netmask}\n"
+        for name, nic in nics.items()
+        for fixed in map(IPv4Interface, nic.get("addresses", [])[:1])
+    )
+    for name, nic in nics.items():
         mac = nic["match"]["macaddress"]
         files[f"05-rackbox-{name}.link"] = f"[Match]\nMACAddress={mac}\nType=ether\n\n[Link]\nName={name}\n"
         files[f"05-rackbox-{name}.network"] = _network(name, nic)

@@ -68,7 +68,7 @@ def test_the_box_s_own_units_wait_for_cloud_init_no_longer(inside: Inside) -> No
     grep --extended-regexp '^Before=.*(network-pre|sysinit|sshd[.]|user-sessions)' cloud-init*.service || true
     echo ---
     grep --extended-regexp '^After=.*(network.target|udevd)' ssh.service systemd-networkd.service || true
-    grep --extended-regexp '^(Default|ExecStartPre)' ssh.service
+    grep --extended-regexp '^(Default|ExecStartPre|StartupCPU)' ssh.service
     echo ---
     systemd-analyze verify --man=no ssh.service systemd-networkd.service cloud-init.target 2>&1 |
       grep -iE 'cycle|rackbox' || true
@@ -77,7 +77,11 @@ def test_the_box_s_own_units_wait_for_cloud_init_no_longer(inside: Inside) -> No
     stages = {"cloud-init-local.service", "cloud-init-network.service"}
     assert {*stages, "ssh.service", "systemd-networkd.service"} <= set(units.split())
     assert (waits, said) == ("", "")
-    assert others_wait.split() == ["DefaultDependencies=no", "ExecStartPre=-/usr/lib/rackbox/early"]
+    assert others_wait.split() == [
+        "DefaultDependencies=no",
+        "ExecStartPre=-/usr/lib/rackbox/early",
+        "StartupCPUWeight=1000",
+    ]
 
 
 def settings(text: str) -> set[tuple[str, str]]:

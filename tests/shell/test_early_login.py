@@ -1,5 +1,5 @@
 """How a virtual machine takes what SSH needs from its seed, first in the initramfs, then before sshd
-(packer/rootfs/kernel-files): blkid, modprobe, mount and getent are fakes."""
+(packer/rootfs/kernel-files): blkid, modprobe, mount, ipconfig and getent are fakes."""
 
 from __future__ import annotations
 
@@ -89,6 +89,7 @@ class Machine:
         )
         self._fake("blkid", f'[ -d "{self.seed}" ] && echo /dev/vdb')
         self._fake("modprobe", "")
+        self._fake("ipconfig", f'echo "$@" >>"{top}/ipconfig"')
         self._fake("umount", 'rm -rf "$1" && mkdir "$1"')
         self._fake("mount", f'shift; case $1 in iso9660) cp -r "{self.seed}/." "$5" ;; *) echo "$3 $4 $5" ;; esac')
 
@@ -144,6 +145,21 @@ def test_the_network_s_files_are_there_before_udev_sees_a_card(machine: Machine)
     assert asked.stdout == b"rackbox\n", "comes after it"
 
 
+def test_fixed_addresses_answer_before_networkd_is_there(machine: Machine) -> None:
+    machine.give()
+    machine.boot()
+    assert machine.read("ipconfig") == "-t 2 -d 192.168.4.2:::255.255.255.0::dmz:off\n"
+
+
+def test_a_seed_that_says_no_address_lets_ssh_in_all_the_same(machine: Machine) -> None:
+    """One of a version before there were any."""
+    machine.give()
+    (machine.seed / "early/addresses").unlink()
+    machine.boot()
+    assert not (machine.top / "ipconfig").exists()
+    assert (machine.top / "run/systemd/system/ssh.service").exists()
+
+
 def test_network_and_logins_wait_for_cloud_init_no_longer(machine: Machine) -> None:
     machine.give()
     machine.boot()
@@ -182,7 +198,7 @@ def test_ssh_and_network_wait_for_what_they_need_alone(machine: Machine) -> None
     }
     unit, _, service = ssh.partition("[Service]\n")
     assert {"DefaultDependencies=no", "RequiresMountsFor=/etc/ssh /home /tmp /var/log"} < set(unit.splitlines())
-    assert service.splitlines()[0] == f"ExecStartPre=-/{INSTALL.relative_to(FILES)}"
+    assert service.splitlines()[:2] == [f"ExecStartPre=-/{INSTALL.relative_to(FILES)}", "StartupCPUWeight=1000"]
     after = "After=systemd-networkd.socket  network-pre.target systemd-sysctl.service"
     assert [line for line in networkd.splitlines() if line not in NETWORKD.splitlines()] == [after]
 
