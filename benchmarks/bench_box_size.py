@@ -1,4 +1,4 @@
-"""Packs the packages of the current box for libvirt once more, with mkosi as it comes, and says both sizes.
+"""Has mkosi, as it comes, make an image of the packages that the current box for libvirt has, and says both sizes.
 
     .venv/bin/python benchmarks/bench_box_size.py [--os debian-13]
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -65,7 +66,8 @@ def write_job(work: Path, suite: str, packages: list[str]) -> None:
     (sources / "mkosi.sources").write_text("\n".join(entry + keyring for entry in entries))
     wanted = "\n  ".join(packages)
     (job / "mkosi.conf").write_text(
-        f"[Distribution]\nDistribution=debian\nRelease={suite}\n\n[Output]\nFormat=disk\nOutput=plain\n\n"
+        f"[Distribution]\nDistribution=debian\nRelease={suite}\n\n[Output]\nFormat=disk\nOutput=plain\n"
+        f"ManifestFormat=json\n\n"
         f"[Content]\nBootable=no\nPackages={wanted}\n"
     )
 
@@ -92,6 +94,8 @@ def compare(box: Box, suite: str, work: Path) -> None:
     started = time.monotonic()
     image = build(work)
     ours, theirs = manifest["image_size"], image.stat().st_size
+    listed = json.loads((work / "job/plain.manifest").read_text())["packages"]
+    print(f"in mkosi's image: {len(listed)} packages")
     print(f"mkosi {time.monotonic() - started:.0f} s: {theirs / 2**20:.0f} MiB")
     print(f"rackbox: {ours / 2**20:.0f} MiB, {ours / theirs:.2f} of it")
 
@@ -103,6 +107,7 @@ def main() -> int:
     box = current_box(find_user_home().boxes, options.os, "libvirt")
     if box is None:
         sys.exit(f"there is no box of {options.os} for libvirt: make one with `./lab image --provider libvirt`")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     work = Path(tempfile.mkdtemp(prefix="box-size-"))
     try:
         compare(box, SUITES[options.os], work)

@@ -3,8 +3,9 @@ it is emulated. Pure; entry point: ``early_files``.
 
 The box's own initramfs (packer/rootfs/kernel-files) takes the files from the seed's directory ``early``. They say what
 the seed's user-data and network-config say, of which they are made; cloud-init comes to the same later. The network's
-are systemd.link(5) and systemd.network(5), before those that cloud-init writes, and the fixed addresses once more for
-the initramfs itself, which has them answer before systemd-networkd is there.
+are systemd.link(5) and systemd.network(5), before those that cloud-init writes, and once more the fixed address of the
+NIC that a machine is managed by (the one that is not optional), which the initramfs sets itself: systemd-networkd takes
+seconds to start. The others come after the machine's firewall, as ever.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ DIRECTORY = "early"
 
 def early_files(user_data: str, network_config: str) -> dict[str, str]:
     """Texts by file name, from a seed of cloud-init's: ``user``, ``authorized_key``, the host key and its public part,
-    ``addresses`` (a line ``NIC ADDRESS NETMASK`` for each with a fixed one), and a ``.link`` and a ``.network`` for
-    each NIC. Raises ``KeyError`` for a seed that is not ours."""
+    ``addresses`` (``NIC ADDRESS NETMASK``, the first of each NIC that is not optional), and a ``.link`` and a
+    ``.network`` for each NIC. Raises ``KeyError`` for a seed that is not ours, ``ValueError`` for an address that is
+    not IPv4's."""
     user = yaml.safe_load(user_data)
     account, keys = user["users"][0], user["ssh_keys"]
     files = {
@@ -34,6 +36,7 @@ def early_files(user_data: str, network_config: str) -> dict[str, str]:
     files["addresses"] = "".join(
         f"{name} {fixed.ip} {fixed.netmask}\n"
         for name, nic in nics.items()
+        if not nic.get("optional", False)
         for fixed in map(IPv4Interface, nic.get("addresses", [])[:1])
     )
     for name, nic in nics.items():

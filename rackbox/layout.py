@@ -30,18 +30,19 @@ ESP_LABEL = "RACKBOX-ESP"
 """FAT allows 11 characters, capitals."""
 SERIAL = "ttyS0,115200n8"
 _QUICK = (
-    "mitigations=off init_on_alloc=0 cryptomgr.notests initcall_blacklist=jent_mod_init "
+    "mitigations=off init_on_alloc=0 cryptomgr.notests initcall_blacklist=jent_mod_init noautogroup "
     "lsm=landlock,yama,apparmor systemd.condition_first_boot=no"
 )
 COMMAND_LINE = f"rootfstype=ext4 console=tty0 console={SERIAL} quiet {_QUICK}"
 """The last console is the machine's own: /dev/console, where a login waits and systemd's last words go.
 
 A lab's machines run their owner's programs alone. With the kernel's page table isolation an emulated one takes 1.7 to
-1.9 times as long: each system call throws away what QEMU knows of addresses. To prove at each boot that the kernel's
-ciphers and its jitter entropy work (what /dev/random gives does not come from there), and to clear memory that is
-handed out, is a fifth of what it does until SSH answers: 7.5 and 5.9 thousand million instructions, counted by QEMU.
+1.9 times as long: each system call throws away what QEMU knows of addresses. To test at each boot the kernel's
+ciphers and its jitter entropy (left out altogether; /dev/random does without), and to clear memory that is handed out,
+is a fifth of what it does until SSH answers: 7.5 and 5.9 thousand million instructions, counted by QEMU.
 With the security modules that nothing here uses systemd loads a BPF program of its own, a thirtieth of a boot's
-instructions; at a first boot it tries to write presets onto a root that is not writable yet, and says so."""
+instructions; at a first boot it tries to write presets onto a root that is not writable yet, and says so. With the
+kernel's automatic groups nice values, which units here have, count within a service alone."""
 
 _TYPES = {  # sfdisk's aliases differ between releases; these are the UEFI specification's and the LVM project's
     "bios": "21686148-6449-6E6F-744E-656564454649",

@@ -43,14 +43,19 @@ done
 analyze=$(systemd-analyze time 2>&1 || true)
 blame=$(systemd-analyze blame --no-pager 2>&1 | sed -n 1,20p)
 warnings=$(journalctl --boot --priority warning --no-pager --quiet --output cat | sed -n 1,40p)
+# What the initramfs set (klibc's ipconfig says so), and what there is in the end.
+early=$(sed -n "s/^IPV4ADDR='\(.*\)'/\1/p" /run/net-*.conf 2>/dev/null || true)
+addresses=$(ip -json -4 address show scope global | jq -r '.[].addr_info[].local')
 firmware=BIOS
 [ ! -d /sys/firmware/efi ] || firmware=UEFI
 read -r uptime _ </proc/uptime
 jq -n --argjson machine "$machine" --argjson lvm "$lvm" --argjson filesystems "$filesystems" --argjson fstab "$fstab" \
   --arg verify "$verify" --arg kernel "$(uname -r)" --argjson uptime "$uptime" --argjson ends "$ends" \
   --arg analyze "$analyze" --arg blame "$blame" --arg warnings "$warnings" --arg firmware "$firmware" \
+  --arg early "$early" --arg addresses "$addresses" \
   '$machine + {{lvm: $lvm, filesystems: $filesystems, fstab: $fstab, verify: $verify, kernel: $kernel, uptime: $uptime,
-    ends: $ends, analyze: $analyze, blame: $blame, warnings: $warnings, firmware: $firmware}}'
+    ends: $ends, analyze: $analyze, blame: $blame, warnings: $warnings, firmware: $firmware,
+    early: ($early / "\n"), addresses: ($addresses / "\n")}}'
 """
 
 
@@ -64,7 +69,7 @@ def judge_box(layout: Layout, said: Mapping[str, Mapping[str, Any]]) -> list[str
 
 
 def _judge_words(layout: Layout, said: Mapping[str, Any]) -> list[str]:
-    return [*_judge_group(layout, said), *_judge_mounts(layout, said), *_judge_order(said)]
+    return [*_judge_group(layout, said), *_judge_mounts(layout, said), *_judge_order(said), *_judge_address(said)]
 
 
 def _judge_order(said: Mapping[str, Any]) -> list[str]:
@@ -76,6 +81,14 @@ def _judge_order(said: Mapping[str, Any]) -> list[str]:
     return [
         f"SSH: must not wait for cloud-init; got SSH after {ssh:.1f} s, cloud-init's network stage after {stage:.1f} s"
     ]
+
+
+def _judge_address(said: Mapping[str, Any]) -> list[str]:
+    """A smoke machine has one network card, whose address the initramfs sets and systemd-networkd leaves as it is."""
+    early, addresses = said.get("early", []), said.get("addresses", [])
+    if len(early) == 1 and early[0] and early == addresses:
+        return []
+    return [f"network: the initramfs must set the only address; got {early} from it, {addresses} in the end"]
 
 
 def _judge_group(layout: Layout, said: Mapping[str, Any]) -> list[str]:

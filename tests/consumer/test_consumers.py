@@ -68,7 +68,7 @@ def test_the_box_s_own_units_wait_for_cloud_init_no_longer(inside: Inside) -> No
     grep --extended-regexp '^Before=.*(network-pre|sysinit|sshd[.]|user-sessions)' cloud-init*.service || true
     echo ---
     grep --extended-regexp '^After=.*(network.target|udevd)' ssh.service systemd-networkd.service || true
-    grep --extended-regexp '^(Default|ExecStartPre|StartupCPU)' ssh.service
+    grep --extended-regexp '^(Default|ExecStartPre|CPU)' ssh.service
     echo ---
     systemd-analyze verify --man=no ssh.service systemd-networkd.service cloud-init.target 2>&1 |
       grep -iE 'cycle|rackbox' || true
@@ -80,7 +80,8 @@ def test_the_box_s_own_units_wait_for_cloud_init_no_longer(inside: Inside) -> No
     assert others_wait.split() == [
         "DefaultDependencies=no",
         "ExecStartPre=-/usr/lib/rackbox/early",
-        "StartupCPUWeight=1000",
+        "CPUSchedulingPolicy=rr",
+        "CPUSchedulingResetOnFork=yes",
     ]
 
 

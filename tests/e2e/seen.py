@@ -7,7 +7,7 @@ import re
 from tests.e2e.labs import LabUnderTest
 
 # Sections of lines. Left out are the management network, which each provider has its own way to, the kernel's own
-# addresses (fe80), and the links' numbers.
+# addresses (fe80), the links' numbers, and which of the two balancers has the floating IP.
 _SCRIPT = """\
 echo "# names"
 for name in {names}; do echo "$name $(getent ahostsv4 "$name" | cut -d' ' -f1 | sort -u | xargs)"; done
@@ -15,7 +15,8 @@ echo "# addresses"
 for address in {addresses}; do echo "$address $(getent hosts "$address" | tr -s ' ' | cut -d' ' -f2-)"; done
 echo "# cards"
 ip -4 -json address |
-  jq -r '.[] | select(.ifname != "mgmt") | .ifname as $n | .addr_info[] | "\\($n) \\(.local)/\\(.prefixlen)"'
+  jq -r '.[] | select(.ifname != "mgmt") | .ifname as $n | .addr_info[] | "\\($n) \\(.local)/\\(.prefixlen)"' |
+  grep --invert-match ' {floating}/'
 echo "# routes"
 ip -4 route | grep --invert-match 'dev mgmt'
 echo "# resolver"
@@ -37,12 +38,29 @@ _OF_ITS_KIND = re.compile(
 """Services by which a container and a virtual machine are one."""
 
 
+def differing(
+    one: dict[str, dict[str, list[str]]], other: dict[str, dict[str, list[str]]]
+) -> dict[str, tuple[list[str], list[str]]]:
+    """By machine and section, the lines that only one and only the other has; a machine must be in both."""
+    assert one.keys() == other.keys()
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for name, sections in one.items():
+        assert sections.keys() == other[name].keys()
+        for title, lines in sections.items():
+            theirs = other[name][title]
+            if lines != theirs:
+                only = [line for line in lines if line not in theirs], [line for line in theirs if line not in lines]
+                found[f"{name} {title}"] = only
+    return found
+
+
 def what_machines_see(lab: LabUnderTest) -> dict[str, dict[str, list[str]]]:
     """By machine and section (names, addresses, cards, routes, resolver, services, listening, host, told, leases): the
     sorted lines."""
     records = lab.live.topology.dns
     script = _SCRIPT.format(
         names=" ".join(sorted({record.name for record in records if "*" not in record.name})),
+        floating=lab.floating_ip.replace(".", "[.]"),
         addresses=" ".join(sorted({str(record.address) for record in records})),
     )
     seen: dict[str, dict[str, list[str]]] = {}

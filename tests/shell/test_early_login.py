@@ -145,10 +145,10 @@ def test_the_network_s_files_are_there_before_udev_sees_a_card(machine: Machine)
     assert asked.stdout == b"rackbox\n", "comes after it"
 
 
-def test_fixed_addresses_answer_before_networkd_is_there(machine: Machine) -> None:
+def test_the_managed_address_answers_before_networkd_is_there(machine: Machine) -> None:
     machine.give()
     machine.boot()
-    assert machine.read("ipconfig") == "-t 2 -d 192.168.4.2:::255.255.255.0::dmz:off\n"
+    assert machine.read("ipconfig") == "-d 192.168.4.2:::255.255.255.0::dmz:off\n"
 
 
 def test_a_seed_that_says_no_address_lets_ssh_in_all_the_same(machine: Machine) -> None:
@@ -198,7 +198,8 @@ def test_ssh_and_network_wait_for_what_they_need_alone(machine: Machine) -> None
     }
     unit, _, service = ssh.partition("[Service]\n")
     assert {"DefaultDependencies=no", "RequiresMountsFor=/etc/ssh /home /tmp /var/log"} < set(unit.splitlines())
-    assert service.splitlines()[:2] == [f"ExecStartPre=-/{INSTALL.relative_to(FILES)}", "StartupCPUWeight=1000"]
+    first = [f"ExecStartPre=-/{INSTALL.relative_to(FILES)}", "CPUSchedulingPolicy=rr", "CPUSchedulingResetOnFork=yes"]
+    assert service.splitlines()[:3] == first
     after = "After=systemd-networkd.socket  network-pre.target systemd-sysctl.service"
     assert [line for line in networkd.splitlines() if line not in NETWORKD.splitlines()] == [after]
 
@@ -245,9 +246,10 @@ def test_the_volumes_are_mounted_before_systemd(machine: Machine) -> None:
         if volume.mount != "/home":
             (machine.top / "dev/mapper" / f"rackbox-{volume.name}").touch()
     (machine.top / "dev/mapper/rackbox-bricks").touch()
-    (machine.top / "dev/disk/by-label" / BOOT_LABEL).touch()
+    (machine.top / "dev/vda3").touch()
+    (machine.top / "dev/disk/by-label" / BOOT_LABEL).symlink_to("../../vda3")
     top = machine.top
     assert machine.run(MOUNT).splitlines() == [
-        f"defaults {top}/dev/disk/by-label/{BOOT_LABEL} {top}/boot",
+        f"defaults {top}/dev/vda3 {top}/boot",
         *(f"defaults {top}/dev/mapper/rackbox-{name} {top}/{name}" for name in ("var", "opt", "tmp")),
     ]

@@ -54,6 +54,8 @@ def test_a_login_has_what_user_data_says() -> None:
 def test_nics_have_what_network_config_says() -> None:
     files = early_files(USER_DATA, NETWORK)
     assert files["addresses"] == "dmz 192.168.4.2 255.255.255.0\n"
+    later = NETWORK.replace('set-name: "dmz"', 'set-name: "dmz"\n    optional: true')
+    assert early_files(USER_DATA, later)["addresses"] == "", "what is optional comes after the firewall"
     assert files["05-rackbox-dmz.link"] == "[Match]\nMACAddress=02:00:00:00:00:02\nType=ether\n\n[Link]\nName=dmz\n"
     assert files["05-rackbox-dmz.network"].splitlines() == [
         *("[Match]", "Name=dmz", ""),

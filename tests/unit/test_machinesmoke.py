@@ -42,6 +42,8 @@ def words(number: int) -> dict[str, Any]:
             "ssh.service": 9.0,
             "multi-user.target": 0,
         },
+        "early": ["10.0.2.15"],
+        "addresses": ["10.0.2.15"],
         "analyze": "Startup finished in 2.1s (kernel) + 3s (initrd) + 12.2s (userspace) = 17.3s \nmore",
         "blame": "  3.1s cloud-init-main.service\n 1.0s  b.service",
     }
@@ -100,6 +102,14 @@ def _waited(said: dict[str, Any]) -> None:
     said["ends"]["ssh.service"] = 13.5
 
 
+def _late(said: dict[str, Any]) -> None:
+    said["early"] = [""]
+
+
+def _twice(said: dict[str, Any]) -> None:
+    said["addresses"] *= 2
+
+
 def _warned(said: dict[str, Any]) -> None:
     said["cloud_init"]["recoverable_errors"] = {"WARNING": ["no such key"]}
 
@@ -117,6 +127,12 @@ def _warned(said: dict[str, Any]) -> None:
         (_forgotten, "fstab: /home must be there; got nothing"),
         (_bad_fstab, "fstab: 0 parse errors, 1 error, 0 warnings"),
         (_waited, "SSH: must not wait for cloud-init; got SSH after 13.5 s, cloud-init's network stage after 12.5 s"),
+        (_late, "network: the initramfs must set the only address; got [''] from it, ['10.0.2.15'] in the end"),
+        (
+            _twice,
+            "network: the initramfs must set the only address; got ['10.0.2.15'] from it, "
+            "['10.0.2.15', '10.0.2.15'] in the end",
+        ),
         (_unmounted, "/var: its volume is not mounted"),
         (_warned, "cloud-init: WARNING: no such key"),
     ],
