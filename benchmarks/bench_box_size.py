@@ -42,6 +42,7 @@ pivot_root . old
 mount -t proc proc /proc
 umount -l /old
 cd /job
+export TMPDIR=/var/tmp # inside of the root
 exec mkosi build
 """
 
