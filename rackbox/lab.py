@@ -126,7 +126,7 @@ class LiveLab:
     def wait_healthy(self, timeout: float) -> LabHealth:
         """What all said when all were well. All are asked at first and at last; between, only those in question: to ask
         a whole lab keeps this computer busy for a second, and whoever waits may be measuring what a client feels
-        meanwhile."""
+        meanwhile. Machines that were powered on have had less of the processors until then."""
         documents: dict[str, Document | None] = {}
 
         def probe() -> LabHealth:
@@ -140,7 +140,10 @@ class LiveLab:
                     return health
                 documents.clear()
 
-        return wait_for(f"lab {self.topology.lab} healthy", probe, timeout=timeout, interval=0.3)
+        try:
+            return wait_for(f"lab {self.topology.lab} healthy", probe, timeout=timeout, interval=0.3)
+        finally:
+            self.provider.share_alike(self.topology, self.paths)
 
     def require_node(self, name: str) -> Node:
         names = [node.name for node in self.topology.nodes]

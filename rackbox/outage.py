@@ -185,9 +185,9 @@ def _find_end(
 
 
 def baseline_seconds(interval: float) -> float:
-    """How long a probe is to be good before a fault, one that asks every ``interval`` seconds: a second, or four
+    """How long a probe is to be good before a fault, one that asks every ``interval`` seconds: a second, or ten
     requests."""
-    return max(BASELINE_SECONDS, 4 * interval)
+    return max(BASELINE_SECONDS, 10 * interval)
 
 
 def baseline(attempts: Sequence[Attempt], injected: float, seconds: float = BASELINE_SECONDS) -> list[Attempt]:

@@ -1,6 +1,6 @@
 """Plays one scenario against a lab, once, and leaves a history. It judges nothing.
 
-preflight (heal what was left behind, lab healthy, one holder) → onlookers → good for a second or four requests → break
+preflight (heal what was left behind, lab healthy, one holder) → onlookers → good for a second or ten requests → break
 → good again, and for a while → heal → healthy again → audit → onlookers end. Whatever happens on the way, Ctrl-C
 included, the fault is healed and the onlookers are gone. Entry point: ``play_scenario``.
 """

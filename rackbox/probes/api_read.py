@@ -12,7 +12,7 @@ class ApiRead(Probe[ApiEndpoint]):
     name = "api-read"
     summary = "new TLS connection and a read from the Kubernetes API that needs a quorum"
     aims_at = ApiEndpoint
-    pace = 5
+    pace = 10
 
     def __init__(self, settings: ProbeSettings, endpoint: ApiEndpoint) -> None:
         super().__init__(settings, endpoint)

@@ -25,6 +25,7 @@ class ApiWatch(Watch[ApiEndpoint]):
     name = "api-watch"
     summary = "a long-lived watch of the Kubernetes API, resumed when it is cut; ticks written beside it"
     aims_at = ApiEndpoint
+    pace = 10
 
     def __init__(self, settings: ProbeSettings, endpoint: ApiEndpoint) -> None:
         super().__init__(settings, endpoint)

@@ -21,7 +21,7 @@ class ApiWrite(Probe[ApiEndpoint]):
     name = "api-write"
     summary = "new TLS connection and a write to the Kubernetes API, read back at the end"
     aims_at = ApiEndpoint
-    pace = 5
+    pace = 10
     audits = True
 
     def __init__(self, settings: ProbeSettings, endpoint: ApiEndpoint) -> None:

@@ -135,7 +135,13 @@ class Provider(Protocol):
         """Have ``cut_power`` be as quick as it can be. The lab's power switch asks once, before it starts a thread."""
         ...
 
-    def power_on(self, topology: Topology, node: Node) -> None: ...
+    def power_on(self, topology: Topology, node: Node) -> None:
+        """With the share of the processors that a machine has which boots (``rackbox.shares``)."""
+        ...
+
+    def share_alike(self, topology: Topology, paths: LabPaths) -> None:
+        """All machines have the same share of the processors again, also those that were powered on."""
+        ...
 
     def freeze(self, topology: Topology, node: Node) -> None:
         """Stop all of a machine's processes, or the machine itself where that can be done."""

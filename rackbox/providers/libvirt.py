@@ -12,7 +12,7 @@ import platform
 import re
 import time
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from rackbox import libvirtd
@@ -40,6 +40,7 @@ from rackbox.providers.libvirt_settings import machine_settings
 from rackbox.providers.placed import KILL_SCRIPT, PlacedProvider, cut_links_script, place_of
 from rackbox.run import Result, describe, run
 from rackbox.seed import write_seed
+from rackbox.shares import BOOT_NICE, renice, threads_of_process
 from rackbox.templating import VagrantSetting
 from rackbox.topology import Node, Topology
 from rackbox.uplink import remove_uplink
@@ -182,6 +183,13 @@ class LibvirtProvider(PlacedProvider):
                 return
             self._wait_until_off(topology, node)
         self._virsh(topology, "start", node.name, timeout=_START_SECONDS)
+        pid = run(enter_argv(place_of(topology), ["bash", "-c", f"{_own_pid(node)}\necho $pid"]), timeout=10).stdout
+        if pid.strip():
+            renice(partial(threads_of_process, int(pid)), 0, BOOT_NICE)
+
+    def share_alike(self, topology: Topology, paths: LabPaths) -> None:
+        for pid in filter(None, (_qemu_pid(paths, node) for node in topology.nodes)):
+            renice(partial(threads_of_process, pid), BOOT_NICE, 0)
 
     def freeze(self, topology: Topology, node: Node) -> None:
         if self._state(topology, node) != "paused":

@@ -14,6 +14,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from textwrap import indent
 
@@ -28,6 +29,7 @@ from rackbox.providers import Capability
 from rackbox.providers.placed import KILL_SCRIPT, RUNTIME, PlacedProvider, cut_links_script, place_of, port_name
 from rackbox.release import RELEASE_DIRECTORY
 from rackbox.run import run
+from rackbox.shares import BOOT_NICE, BOOT_WEIGHT, renice, threads_of_group, weigh
 from rackbox.templating import VagrantSetting
 from rackbox.topology import Node, Topology
 from rackbox.uplink import remove_uplink
@@ -200,7 +202,15 @@ class LxcProvider(PlacedProvider):
     def power_on(self, topology: Topology, node: Node) -> None:
         if self._state(topology, node) == "STOPPED":
             start = [*_own_programs(topology), "lxc-start", "--daemon", "--name", node.name]
-            run(enter_argv(place_of(topology), start), timeout=60)
+            slowly = ["nice", "-n", str(BOOT_NICE)]
+            run(enter_argv(place_of(topology), [*slowly, *start]), timeout=60)
+            weigh(f"{_cgroup(topology)}/{node.name}", BOOT_WEIGHT)
+
+    def share_alike(self, topology: Topology, paths: LabPaths) -> None:
+        group = _cgroup(topology)
+        renice(partial(threads_of_group, group), BOOT_NICE, 0)
+        for node in topology.nodes:
+            weigh(f"{group}/{node.name}", 1)
 
     def freeze(self, topology: Topology, node: Node) -> None:
         run(enter_argv(place_of(topology), ["lxc-freeze", "--name", node.name]), timeout=15)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from rackbox.limits import NEEDED, NO_AUTOGROUPS
 from rackbox.run import run
+from rackbox.shares import threads_of_group
+from rackbox.topology import Topology
 
 Traces = Mapping[str, frozenset[str]]
 
@@ -33,6 +36,20 @@ def _cgroups() -> Iterator[str]:
     """As os.walk has it, which passes over what goes away meanwhile: other labs may be about."""
     for directory, names, _ in os.walk("/sys/fs/cgroup"):
         yield from (os.path.join(directory, name) for name in names if "rackbox" in name)
+
+
+def niceness(topology: Topology) -> dict[str, set[int]]:
+    """The nice values that a container's threads have, by machine."""
+    lab = set(threads_of_group(f"rackbox-{topology.lab}"))
+    return {node.name: _nice_values(lab & set(threads_of_group(f"lxc.payload.{node.name}"))) for node in topology.nodes}
+
+
+def _nice_values(threads: Iterable[int]) -> set[int]:
+    values = set()
+    for thread in threads:
+        with contextlib.suppress(ProcessLookupError):
+            values.add(os.getpriority(os.PRIO_PROCESS, thread))
+    return values
 
 
 def left_behind(before: Traces, name: str) -> dict[str, list[str]]:

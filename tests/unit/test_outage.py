@@ -237,4 +237,4 @@ def test_percentiles_are_nearest_rank(values: list[float], rank: int, expected: 
 
 
 def test_a_probe_that_asks_seldom_is_looked_at_for_longer() -> None:
-    assert [baseline_seconds(interval) for interval in (0.02, 0.1, 1.0, 5.0)] == [1.0, 1.0, 4.0, 20.0]
+    assert [baseline_seconds(interval) for interval in (0.02, 0.1, 1.0, 5.0)] == [1.0, 1.0, 10.0, 50.0]
