@@ -49,10 +49,10 @@ def check_probe(history: History, header: Record, judged: str, injected: Record)
     seconds = baseline_seconds(interval)
     before = baseline(attempts, injected.t, seconds)
     good = sum(attempt.good for attempt in before)
-    needed = min(MIN_GOOD_BEFORE, int(0.8 * seconds / interval))
+    needed = max(1, min(MIN_GOOD_BEFORE, int(0.8 * seconds / interval)))
     doubts: list[str] = []
-    if good < max(needed, 1):
-        doubts.append(f"{judged}: {good} good attempts in the {seconds:g} s before the fault; needs {max(needed, 1)}")
+    if good < needed:
+        doubts.append(f"{judged}: {good} good attempts in the {seconds:g} s before the fault; needs {needed}")
     if bad := len(before) - good:
         doubts.append(f"{judged}: {bad} failed attempts in the {seconds:g} s before the fault")
     if starved := find_starvation(attempts, injected.t - seconds, _watch_end(history, attempts), interval):

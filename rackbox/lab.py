@@ -53,7 +53,8 @@ class LiveMachine:
 
     def power_on(self) -> None:
         plug_in(self.lab.paths, self.node.name)
-        self.lab.provider.power_on(self.lab.topology, self.node)
+        if self.lab.provider.power_on(self.lab.topology, self.node):
+            self.lab.provider.slow_down(self.lab.topology, self.node, self.lab.paths)
 
     def is_running(self) -> bool:
         return self.node.name in self.lab.provider.running(self.lab.topology, self.lab.paths)
@@ -126,7 +127,7 @@ class LiveLab:
     def wait_healthy(self, timeout: float) -> LabHealth:
         """What all said when all were well. All are asked at first and at last; between, only those in question: to ask
         a whole lab keeps this computer busy for a second, and whoever waits may be measuring what a client feels
-        meanwhile. Machines that were powered on have had less of the processors until then."""
+        meanwhile. Machines that were switched on again have less of the processors until then."""
         documents: dict[str, Document | None] = {}
 
         def probe() -> LabHealth:
@@ -140,10 +141,9 @@ class LiveLab:
                     return health
                 documents.clear()
 
-        try:
-            return wait_for(f"lab {self.topology.lab} healthy", probe, timeout=timeout, interval=0.3)
-        finally:
-            self.provider.share_alike(self.topology, self.paths)
+        health = wait_for(f"lab {self.topology.lab} healthy", probe, timeout=timeout, interval=0.3)
+        self.provider.share_alike(self.topology, self.paths)
+        return health
 
     def require_node(self, name: str) -> Node:
         names = [node.name for node in self.topology.nodes]

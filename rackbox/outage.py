@@ -114,7 +114,8 @@ def measure_outage(
     first = next((i for i, attempt in enumerate(attempts) if attempt.end >= injected), len(attempts))
     touched = attempts[first:]
     before = attempts[first - 1] if first else None
-    flight = percentile([a.seconds for a in baseline(attempts, injected) if a.good], 95) or 0.0
+    usual = baseline(attempts, injected, baseline_seconds(interval))
+    flight = percentile([attempt.seconds for attempt in usual if attempt.good], 95) or 0.0
     stall = max(STALL_INTERVALS * interval, STALL_FACTOR * flight)
     windows = tuple(find_windows(touched, before, interval, stall, flight))
     outage = Outage(
@@ -186,11 +187,11 @@ def _find_end(
 
 def baseline_seconds(interval: float) -> float:
     """How long a probe is to be good before a fault, one that asks every ``interval`` seconds: a second, or ten
-    requests."""
-    return max(BASELINE_SECONDS, 10 * interval)
+    requests where that is no more than four seconds, or else four."""
+    return max(BASELINE_SECONDS, 4 * interval, min(10 * interval, 4.0))
 
 
-def baseline(attempts: Sequence[Attempt], injected: float, seconds: float = BASELINE_SECONDS) -> list[Attempt]:
+def baseline(attempts: Sequence[Attempt], injected: float, seconds: float) -> list[Attempt]:
     """The attempts that were done within the last ``seconds`` before the injection. Not those alone that were begun in
     them too: where an answer takes a third of a second, a third of them would be missing."""
     return [attempt for attempt in attempts if injected - seconds <= attempt.end < injected]

@@ -1,12 +1,12 @@
 """How much of this computer's processors a machine has that boots among others which serve.
 
 With real machines nobody feels another one boot. Here a master that comes back takes both of two processors for a
-minute, and clients of the others get no answer in time. So whoever is switched on has what the others leave, until
+minute, and clients of the others get no answer in time. So one whose plug is put back has what the others leave, until
 the lab is healthy; then all have the same again.
 
-There are two ways, since nice values count among the processes of one control group alone: by them where machines have
-no groups of their own for processors (a lab turns the kernel's automatic ones off, ``rackbox.limits``), and by the
-groups' weights where they have.
+There are three ways, since nice values count among the processes of one group alone (sched(7)): by them where the
+kernel groups nothing (``rackbox.limits`` has it so for containers), by the weights of control groups, and by the nice
+value of a session where the kernel groups by those (``kernel.sched_autogroup_enabled``).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-BOOT_NICE = 10
-"""A ninth of the weight of what has 0 (sched(7): each step is a factor of 1.25)."""
+BOOT_NICE = 11
+"""Less than a tenth of the weight of what has 0 (each step is a factor of 1.25). Not 10, which is what nice(1) gives:
+it is how the threads are found again."""
 BOOT_WEIGHT = 0.1
 """The same for a control group, beside 1 for others."""
-MOUNTS = Path("/proc/self/mounts")
-_ROUNDS = 5
 PROC = Path("/proc")
+_ROUNDS = 5
 
 
 def renice(threads: Callable[[], Iterable[int]], before: int, after: int) -> int:
@@ -38,8 +38,30 @@ def renice(threads: Callable[[], Iterable[int]], before: int, after: int) -> int
     return total
 
 
+def renice_session(pid: int, value: int, proc: Path = PROC) -> None:
+    """The same for all of a process's session, where the kernel groups by sessions; elsewhere nothing happens."""
+    with contextlib.suppress(OSError):
+        (proc / str(pid) / "autogroup").write_text(str(value))
+
+
+def weigh(group: str, weight: float, proc: Path = PROC) -> None:
+    """Give the control group ``group`` (its path below the root) a weight among those beside it, where 1 is what the
+    kernel begins with. Nothing happens where there is no such group that processors are divided by."""
+    for line in (proc / "self" / "mounts").read_text().splitlines():
+        _, place, kind, options, *_ = line.split()
+        if kind == "cgroup" and "cpu" in options.split(","):
+            file, value = Path(place, group, "cpu.shares"), 1024 * weight
+        elif kind == "cgroup2":
+            file, value = Path(place, group, "cpu.weight"), 100 * weight
+        else:
+            continue
+        if file.exists():
+            with contextlib.suppress(OSError):  # the machine has ended meanwhile
+                file.write_text(str(round(value)))
+
+
 def threads_of_group(group: str, proc: Path = PROC) -> Iterable[int]:
-    """Those of all processes in the control group named ``group``, or below it."""
+    """Those of all processes in the control group ``group`` (its path below the root), or below it."""
     for process in proc.iterdir():
         if process.name.isdecimal() and _is_in(process, group):
             yield from threads_of_process(int(process.name), proc)
@@ -53,29 +75,13 @@ def threads_of_process(pid: int, proc: Path = PROC) -> Iterable[int]:
         return []
 
 
-def weigh(group: str, weight: float, mounts: Path = MOUNTS) -> None:
-    """Give the control group ``group`` (its path below the root) a weight among those beside it, where 1 is what the
-    kernel begins with, and what one process has. Nothing happens where there is no such group that processors are
-    divided by."""
-    for line in mounts.read_text().splitlines():
-        _, place, kind, options, *_ = line.split()
-        if kind == "cgroup" and "cpu" in options.split(","):
-            file, value = Path(place, group, "cpu.shares"), 1024 * weight  # 2 to 2**18 (cgroup v1)
-        elif kind == "cgroup2":
-            file, value = Path(place, group, "cpu.weight"), min(100 * weight, 10_000)  # 1 to 10,000 (cgroup v2)
-        else:
-            continue
-        if file.exists():
-            with contextlib.suppress(OSError):  # the machine has ended meanwhile
-                file.write_text(str(round(value)))
-
-
 def _is_in(process: Path, group: str) -> bool:
+    """In any of its hierarchies. Paths begin at the root of the control groups that this process sees."""
     try:
         lines = (process / "cgroup").read_text().splitlines()
     except OSError:  # it has ended
         return False
-    return any(group in line.split(":", 2)[-1].split("/") for line in lines)
+    return any(f"/{group}/" in f"{line.split(':', 2)[-1]}/" for line in lines)
 
 
 def _renice_one(thread: int, before: int, after: int) -> bool:
@@ -83,6 +89,6 @@ def _renice_one(thread: int, before: int, after: int) -> bool:
         if os.getpriority(os.PRIO_PROCESS, thread) != before:
             return False
         os.setpriority(os.PRIO_PROCESS, thread, after)
-    except ProcessLookupError:
+    except OSError:  # it has ended, or is not ours
         return False
     return True

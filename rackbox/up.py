@@ -276,7 +276,10 @@ def _already_healthy(lab: LiveLab) -> LabHealth | None:
     if lab.provider.running(lab.topology, lab.paths) < {node.name for node in lab.topology.nodes}:
         return None  # seconds sooner than by asking machines that are off
     health = lab.read_health()
-    return health if health.verdict == "healthy" else None
+    if health.verdict != "healthy":
+        return None
+    lab.provider.share_alike(lab.topology, lab.paths)  # whoever switched one on may have been killed since
+    return health
 
 
 def _check_state(lab: LiveLab) -> LabState:

@@ -42,7 +42,6 @@ class ApiLogs(Watch[ApiEndpoint]):
     name = "api-logs"
     summary = "the log of a pod, followed through the API, resumed when it is cut; ticks logged beside it"
     aims_at = ApiEndpoint
-    pace = 10
 
     def __init__(self, settings: ProbeSettings, endpoint: ApiEndpoint) -> None:
         super().__init__(settings, endpoint)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from rackbox.probes.base import Probe, ProbeSettings
 from rackbox.probes.endpoints import ApiEndpoint
 from rackbox.probes.https import make_context
-from rackbox.probes.kubernetes_api import NAMESPACE, call
+from rackbox.probes.kubernetes_api import API_PACE, NAMESPACE, call
 
 
 class ApiRead(Probe[ApiEndpoint]):
     name = "api-read"
     summary = "new TLS connection and a read from the Kubernetes API that needs a quorum"
     aims_at = ApiEndpoint
-    pace = 10
+    pace = API_PACE
 
     def __init__(self, settings: ProbeSettings, endpoint: ApiEndpoint) -> None:
         super().__init__(settings, endpoint)

@@ -10,6 +10,7 @@ from rackbox.probes.base import ProbeFailed, ProbeSettings
 from rackbox.probes.endpoints import ApiEndpoint
 from rackbox.probes.https import Connection, read_json
 from rackbox.probes.kubernetes_api import (
+    API_PACE,
     call,
     config_map,
     config_maps,
@@ -25,7 +26,7 @@ class ApiWatch(Watch[ApiEndpoint]):
     name = "api-watch"
     summary = "a long-lived watch of the Kubernetes API, resumed when it is cut; ticks written beside it"
     aims_at = ApiEndpoint
-    pace = 10
+    pace = API_PACE
 
     def __init__(self, settings: ProbeSettings, endpoint: ApiEndpoint) -> None:
         super().__init__(settings, endpoint)

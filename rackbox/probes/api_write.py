@@ -14,14 +14,14 @@ from rackbox.history import JsonValue
 from rackbox.probes.base import Probe, ProbeFailed, ProbeSettings, audit_figures
 from rackbox.probes.endpoints import ApiEndpoint
 from rackbox.probes.https import make_context, request
-from rackbox.probes.kubernetes_api import call, config_map, config_maps, name_run, open_run, remove_run
+from rackbox.probes.kubernetes_api import API_PACE, call, config_map, config_maps, name_run, open_run, remove_run
 
 
 class ApiWrite(Probe[ApiEndpoint]):
     name = "api-write"
     summary = "new TLS connection and a write to the Kubernetes API, read back at the end"
     aims_at = ApiEndpoint
-    pace = 10
+    pace = API_PACE
     audits = True
 
     def __init__(self, settings: ProbeSettings, endpoint: ApiEndpoint) -> None:

@@ -135,12 +135,16 @@ class Provider(Protocol):
         """Have ``cut_power`` be as quick as it can be. The lab's power switch asks once, before it starts a thread."""
         ...
 
-    def power_on(self, topology: Topology, node: Node) -> None:
-        """With the share of the processors that a machine has which boots (``rackbox.shares``)."""
+    def power_on(self, topology: Topology, node: Node) -> bool:
+        """Whether it was off."""
+        ...
+
+    def slow_down(self, topology: Topology, node: Node, paths: LabPaths) -> None:
+        """Leave a running machine less of the processors than the others (``rackbox.shares``)."""
         ...
 
     def share_alike(self, topology: Topology, paths: LabPaths) -> None:
-        """All machines have the same share of the processors again, also those that were powered on."""
+        """All machines have the same share of the processors again."""
         ...
 
     def freeze(self, topology: Topology, node: Node) -> None:

@@ -40,7 +40,7 @@ from rackbox.providers.libvirt_settings import machine_settings
 from rackbox.providers.placed import KILL_SCRIPT, PlacedProvider, cut_links_script, place_of
 from rackbox.run import Result, describe, run
 from rackbox.seed import write_seed
-from rackbox.shares import BOOT_NICE, renice, threads_of_process
+from rackbox.shares import BOOT_NICE, renice, renice_session, threads_of_process
 from rackbox.templating import VagrantSetting
 from rackbox.topology import Node, Topology
 from rackbox.uplink import remove_uplink
@@ -175,21 +175,25 @@ class LibvirtProvider(PlacedProvider):
     def cut_power(self, topology: Topology, node: Node) -> None:
         run(enter_argv(place_of(topology), ["bash", "-euc", _cut(node)]), timeout=30)
 
-    def power_on(self, topology: Topology, node: Node) -> None:
+    def power_on(self, topology: Topology, node: Node) -> bool:
         state = self._state(topology, node)
         if state != "shut off":
             script = f'{_own_pid(node)}\n[ -n "$pid" ] && kill -0 $pid'
             if run(enter_argv(place_of(topology), ["bash", "-c", script]), timeout=10, check=False).ok:
-                return
+                return False
             self._wait_until_off(topology, node)
         self._virsh(topology, "start", node.name, timeout=_START_SECONDS)
-        pid = run(enter_argv(place_of(topology), ["bash", "-c", f"{_own_pid(node)}\necho $pid"]), timeout=10).stdout
-        if pid.strip():
-            renice(partial(threads_of_process, int(pid)), 0, BOOT_NICE)
+        return True
+
+    def slow_down(self, topology: Topology, node: Node, paths: LabPaths) -> None:
+        if pid := _qemu_pid(paths, node):
+            renice(partial(threads_of_process, pid), 0, BOOT_NICE)
+            renice_session(pid, BOOT_NICE)
 
     def share_alike(self, topology: Topology, paths: LabPaths) -> None:
         for pid in filter(None, (_qemu_pid(paths, node) for node in topology.nodes)):
             renice(partial(threads_of_process, pid), BOOT_NICE, 0)
+            renice_session(pid, 0)
 
     def freeze(self, topology: Topology, node: Node) -> None:
         if self._state(topology, node) != "paused":

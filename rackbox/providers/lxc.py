@@ -199,18 +199,22 @@ class LxcProvider(PlacedProvider):
                 return
         run(enter_argv(place_of(topology), ["bash", "-euc", _cut(topology, node)]), timeout=30)
 
-    def power_on(self, topology: Topology, node: Node) -> None:
-        if self._state(topology, node) == "STOPPED":
-            start = [*_own_programs(topology), "lxc-start", "--daemon", "--name", node.name]
-            slowly = ["nice", "-n", str(BOOT_NICE)]
-            run(enter_argv(place_of(topology), [*slowly, *start]), timeout=60)
-            weigh(f"{_cgroup(topology)}/{node.name}", BOOT_WEIGHT)
+    def power_on(self, topology: Topology, node: Node) -> bool:
+        if self._state(topology, node) != "STOPPED":
+            return False
+        start = [*_own_programs(topology), "lxc-start", "--daemon", "--name", node.name]
+        run(enter_argv(place_of(topology), start), timeout=60)
+        return True
+
+    def slow_down(self, topology: Topology, node: Node, paths: LabPaths) -> None:
+        group = f"{_cgroup(topology)}/{node.name}"
+        weigh(group, BOOT_WEIGHT)
+        renice(partial(threads_of_group, group), 0, BOOT_NICE)
 
     def share_alike(self, topology: Topology, paths: LabPaths) -> None:
-        group = _cgroup(topology)
-        renice(partial(threads_of_group, group), BOOT_NICE, 0)
         for node in topology.nodes:
-            weigh(f"{group}/{node.name}", 1)
+            weigh(f"{_cgroup(topology)}/{node.name}", 1)
+        renice(partial(threads_of_group, _cgroup(topology)), BOOT_NICE, 0)
 
     def freeze(self, topology: Topology, node: Node) -> None:
         run(enter_argv(place_of(topology), ["lxc-freeze", "--name", node.name]), timeout=15)

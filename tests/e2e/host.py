@@ -8,9 +8,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from rackbox import libvirtd
+from rackbox.lab import LiveLab
 from rackbox.limits import NEEDED, NO_AUTOGROUPS
 from rackbox.run import run
-from rackbox.shares import threads_of_group
+from rackbox.shares import threads_of_group, threads_of_process
 from rackbox.topology import Topology
 
 Traces = Mapping[str, frozenset[str]]
@@ -40,8 +42,28 @@ def _cgroups() -> Iterator[str]:
 
 def niceness(topology: Topology) -> dict[str, set[int]]:
     """The nice values that a container's threads have, by machine."""
-    lab = set(threads_of_group(f"rackbox-{topology.lab}"))
-    return {node.name: _nice_values(lab & set(threads_of_group(f"lxc.payload.{node.name}"))) for node in topology.nodes}
+    group = f"rackbox-{topology.lab}"
+    return {node.name: _nice_values(threads_of_group(f"{group}/{node.name}")) for node in topology.nodes}
+
+
+def weights(topology: Topology) -> dict[str, int]:
+    """What the machines' control groups weigh that processors are divided by, in those of cgroup v1 (1024 to begin
+    with), by machine; without those that have none."""
+    group, found = f"rackbox-{topology.lab}", {}
+    for file in Path("/sys/fs/cgroup").glob(f"cpu*/{group}/*/cpu.shares"):
+        found[file.parent.name] = int(file.read_text())
+    for file in Path("/sys/fs/cgroup").glob(f"{group}/*/cpu.weight"):
+        found[file.parent.name] = round(int(file.read_text()) * 10.24)
+    return found
+
+
+def niceness_of_qemu(lab: LiveLab) -> set[int]:
+    """The nice values that threads of the lab's virtual machines have."""
+    values = set()
+    for node in lab.topology.nodes:
+        with contextlib.suppress(OSError, ValueError):  # one that is off, or just being started
+            values |= _nice_values(threads_of_process(int(libvirtd.pid_file(lab.paths, node.name).read_text())))
+    return values
 
 
 def _nice_values(threads: Iterable[int]) -> set[int]:

@@ -10,12 +10,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rackbox.measures import failed_after_retry
 from rackbox.recorder import load_history
 
 _SPOKE = re.compile(r"is (?:DOWN|UP)|new election|(?:lost|became|elected) .*leader|no leader|leader changed")
 LINES = 20
-LOOSE = 10.0
+LOOSE = 5.0
 """A sanity bound, in budgets: two cores start a whole master meanwhile."""
 
 
@@ -27,8 +26,8 @@ def wait_for_calm(seconds: float = 120.0) -> None:
 
 
 def the_run_that_held(report: dict[str, Any], *, but_for_healing: bool) -> dict[str, Any]:
-    """The only run of a report of `failover-test --json`: held, or, ``but_for_healing``, at fault in nothing that
-    clients saw before it was healed."""
+    """The only run of a report of `failover-test --json`: held, or, ``but_for_healing``, at fault in nothing but how
+    long an outage was after healing began."""
     ((run,),) = (scenario["runs"] for scenario in report["scenarios"])
     directory = Path(report["runs"], run["run"])
     said = "\n".join([run["verdict"], *run["reasons"], explain_run(directory)])
@@ -36,10 +35,10 @@ def the_run_that_held(report: dict[str, Any], *, but_for_healing: bool) -> dict[
         print(said)
         assert run["outage_ms"] is not None, said
         assert run["outage_ms"] <= run["budget_ms"], said
-        assert failed_before_healing(directory, run["judged"]) == 0, said
         assert run["figures"]["second_outage_healing_ms"]["value"] <= LOOSE * run["budget_ms"], said
-        allowed = ("after healing began: outage ", "failed twice ")
-        assert all(reason.startswith(allowed) and "never good" not in reason for reason in run["reasons"]), said
+        (reason,) = run["reasons"]
+        assert reason.startswith("after healing began: outage "), said
+        assert "never good" not in reason, said
     else:
         assert run["verdict"] == "held", said
     return dict(run)
@@ -59,17 +58,6 @@ def explain_run(directory: Path) -> str:
             if not good:
                 lines.append(f"{attempts[0].start - zero:8.1f} s {probe}: {len(attempts)} × {detail[:120]}")
     return "\n".join([*lines, *_words(directory)])
-
-
-def failed_before_healing(directory: Path, probe: str) -> int:
-    """Requests that failed twice, of those that were begun before healing was."""
-    history = load_history(directory / "history.jsonl")
-    injected, healed = history.first("inject-start"), history.first("heal-start")
-    assert injected is not None, "no fault"
-    assert healed is not None, "never healed"
-    since = [a for a in history.attempts(probe) if a.end >= injected.t]
-    assert since, f"no requests of {probe}"
-    return failed_after_retry(since) - failed_after_retry([a for a in since if a.start >= healed.t])
 
 
 def _words(directory: Path) -> Iterator[str]:

@@ -45,9 +45,10 @@ class Provider:
         self.off.add(node.name)
         self.acts.append(f"off {node.name}")
 
-    def power_on(self, topology: Topology, node: Node) -> None:
+    def power_on(self, topology: Topology, node: Node) -> bool:
         self.off.discard(node.name)
         self.acts.append(f"on {node.name}")
+        return True
 
     def running(self, topology: Topology, paths: LabPaths) -> frozenset[str]:
         return frozenset({node.name for node in topology.nodes} - self.off)

@@ -13,6 +13,7 @@ from rackbox.errors import WaitTimeout
 from rackbox.health import health_json, judge_lab
 from rackbox.lab import LiveLab, open_lab
 from rackbox.paths import PROJECT
+from rackbox.providers.lxc import LxcProvider
 from rackbox.topology import Node, Topology
 from tests.rendering import shipped
 
@@ -291,7 +292,10 @@ def test_who_waits_asks_again_only_those_in_question(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(LiveLab, "read_documents", read)
     monkeypatch.setattr("rackbox.wait.time.sleep", lambda _: None)
+    alike: list[int] = []  # after how many looks all machines had the same share of the processors again
+    monkeypatch.setattr(LxcProvider, "share_alike", lambda *_: alike.append(len(asked)))
     assert lab.wait_healthy(60).verdict == "healthy"
+    assert alike == [6]
     # the address is lb1's, so while it is away the other balancer and the masters are in question as well
     whole = {node.name for node in lab.topology.nodes if node.role in ("lb", "master")}
     assert asked == [everybody, {"worker1", "gluster2"}, {"worker1"}, everybody, whole, everybody]
@@ -305,5 +309,6 @@ def test_who_waits_in_vain_is_told_what_is_still_wrong(monkeypatch: pytest.Monke
         return {name: None if name == "worker1" else well[name] for name in names or well}
 
     monkeypatch.setattr(LiveLab, "read_documents", read)
+    monkeypatch.setattr(LxcProvider, "share_alike", lambda *_: pytest.fail("not while one is missing"))
     with pytest.raises(WaitTimeout, match="worker1: does not answer"):
         lab.wait_healthy(0)

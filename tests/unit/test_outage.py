@@ -188,7 +188,7 @@ def test_nothing_at_all() -> None:
 def test_the_baseline_is_the_last_second_before_the_fault() -> None:
     """As many of them where each is long under way."""
     for seconds in (0.005, 0.405):
-        found = baseline(attempts_at(schedule(0.0, 4.0), [], seconds=seconds), 2.0)
+        found = baseline(attempts_at(schedule(0.0, 4.0), [], seconds=seconds), 2.0, 1.0)
         assert len(found) == 50
         assert all(1.0 <= attempt.end < 2.0 for attempt in found)
 
@@ -237,4 +237,4 @@ def test_percentiles_are_nearest_rank(values: list[float], rank: int, expected: 
 
 
 def test_a_probe_that_asks_seldom_is_looked_at_for_longer() -> None:
-    assert [baseline_seconds(interval) for interval in (0.02, 0.1, 1.0, 5.0)] == [1.0, 1.0, 10.0, 50.0]
+    assert [baseline_seconds(interval) for interval in (0.02, 0.1, 0.2, 1.0, 5.0)] == [1.0, 1.0, 2.0, 4.0, 20.0]

@@ -100,8 +100,8 @@ def test_a_fault_waits_for_calm_also_after_its_preparations(lab: FakeLab) -> Non
     assert injected is not None
     before = [attempt for attempt in history.attempts("etcd-read") if attempt.start < injected.t]
     assert not all(attempt.good for attempt in before)
-    assert len(baseline(before, injected.t)) > 10
-    assert all(attempt.good for attempt in baseline(before, injected.t))
+    assert len(baseline(before, injected.t, 1.0)) > 10
+    assert all(attempt.good for attempt in baseline(before, injected.t, 1.0))
 
 
 def test_no_fault_hits_who_is_no_target_any_more(lab: FakeLab) -> None:

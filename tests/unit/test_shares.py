@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from rackbox.shares import BOOT_NICE, BOOT_WEIGHT, renice, threads_of_group, threads_of_process, weigh
+from rackbox.lab import open_lab
+from rackbox.paths import PROJECT
+from rackbox.providers.lxc import LxcProvider
+from rackbox.shares import BOOT_NICE, BOOT_WEIGHT, renice, renice_session, threads_of_group, threads_of_process, weigh
 
-SERVED_BY_ITSELF = -15
+SET_BY_ITSELF = -15
 
 
 class Kernel:
-    """Nice values by thread, in place of this computer's. ``ended``: threads that are gone when asked about."""
+    """Nice values by thread, in place of this computer's. ``ended``: gone when asked about; ``foreign``: not ours."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, values: dict[int, int]) -> None:
-        self.values, self.ended = values, set[int]()
+        self.values, self.ended, self.foreign = values, set[int](), set[int]()
         monkeypatch.setattr(os, "getpriority", self._get)
         monkeypatch.setattr(os, "setpriority", self._set)
 
@@ -28,14 +31,17 @@ class Kernel:
         return self.values[thread]
 
     def _set(self, _: int, thread: int, value: int) -> None:
+        if thread in self.foreign:
+            raise PermissionError
         self.values[thread] = value
 
 
 def test_only_what_has_the_value_gets_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel = Kernel(monkeypatch, {1: BOOT_NICE, 2: SERVED_BY_ITSELF, 3: 0, 4: BOOT_NICE})
+    kernel = Kernel(monkeypatch, {1: BOOT_NICE, 2: SET_BY_ITSELF, 3: 0, 4: BOOT_NICE, 5: BOOT_NICE})
     kernel.ended.add(4)
+    kernel.foreign.add(5)
     assert renice(lambda: sorted(kernel.values), BOOT_NICE, 0) == 1
-    assert kernel.values == {1: 0, 2: SERVED_BY_ITSELF, 3: 0, 4: BOOT_NICE}
+    assert kernel.values == {1: 0, 2: SET_BY_ITSELF, 3: 0, 4: BOOT_NICE, 5: BOOT_NICE}
 
 
 def test_threads_that_are_begun_meanwhile_are_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,44 +80,61 @@ def test_a_lab_s_threads_are_those_of_its_control_group(tmp_path: Path) -> None:
     (tmp_path / "50").mkdir()  # it ends as it is looked at
     (tmp_path / "self").symlink_to("10")
     assert sorted(threads_of_group("rackbox-a", tmp_path)) == [10, 11, 30, 31]
+    assert sorted(threads_of_group("rackbox-a/lb1", tmp_path)) == [10, 11, 30, 31]
+    assert list(threads_of_group("lb1/lxc", tmp_path)) == []
     assert list(threads_of_process(50, tmp_path)) == []
 
 
-def groups(top: Path, kind: str, options: str, file: str, value: str, *names: str) -> Path:
-    """A mounted hierarchy with these groups, and another one; returns the file that lists the two."""
-    for name in names:
-        (top / "cpu" / name).mkdir(parents=True)
-        (top / "cpu" / name / file).write_text(value)
-    mounts = top / "mounts"
-    other = "cgroup" if kind == "cgroup" else "tmpfs"
-    lines = [
-        f"cgroup {top}/memory {other} rw,memory 0 0",
-        f"cgroup {top}/cpu {kind} {options} 0 0",
-        "proc /proc proc rw 0 0",
-    ]
-    mounts.write_text("".join(f"{line}\n" for line in lines))
-    return mounts
+def groups(top: Path, kind: str, options: str, *files: str) -> None:
+    """This computer's control groups in ``top``, mounted beside something else; ``files`` are the cpu controller's."""
+    for file in files:
+        (top / "cpu" / file).parent.mkdir(parents=True)
+        (top / "cpu" / file).write_text("as it was")
+    lines = [f"cgroup {top}/memory cgroup rw,memory 0 0", f"cgroup {top}/cpu {kind} {options} 0 0"]
+    (top / "self").mkdir()
+    (top / "self" / "mounts").write_text("".join(f"{line}\n" for line in lines))
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "file", "begun", "booting", "many"),
+    ("kind", "options", "file", "less", "like_others"),
     [
-        ("cgroup", "rw,cpu,cpuacct", "cpu.shares", "1024", "102", "65536"),
-        ("cgroup2", "rw,nsdelegate", "cpu.weight", "100", "10", "6400"),
+        ("cgroup", "rw,cpu,cpuacct", "cpu.shares", "102", "1024"),
+        ("cgroup2", "rw,nsdelegate", "cpu.weight", "10", "100"),
     ],
 )
 def test_a_control_group_is_weighed(
-    tmp_path: Path, kind: str, options: str, file: str, begun: str, booting: str, many: str
+    tmp_path: Path, kind: str, options: str, file: str, less: str, like_others: str
 ) -> None:
-    mounts = groups(tmp_path, kind, options, file, begun, "rackbox-a", "rackbox-a/lb1", "rackbox-a/lb2")
-    weigh("rackbox-a/lb1", BOOT_WEIGHT, mounts)
-    weigh("rackbox-a", 64, mounts)
-    lab = tmp_path / "cpu" / "rackbox-a"
-    assert [(lab / name / file).read_text() for name in ("lb1", "lb2", ".")] == [booting, begun, many]
+    groups(tmp_path, kind, options, f"rackbox-a/lb1/{file}", f"rackbox-a/lb2/{file}")
+    own, other = (tmp_path / "cpu" / "rackbox-a" / name / file for name in ("lb1", "lb2"))
+    weigh("rackbox-a/lb1", BOOT_WEIGHT, tmp_path)
+    assert own.read_text() == less
+    weigh("rackbox-a/lb1", 1, tmp_path)
+    assert own.read_text() == like_others
+    assert other.read_text() == "as it was"
 
 
 def test_where_processors_are_not_divided_by_groups_nothing_happens(tmp_path: Path) -> None:
-    mounts = groups(tmp_path, "cgroup2", "rw", "cgroup.procs", "", "rackbox-a")
-    weigh("rackbox-a", BOOT_WEIGHT, mounts)
-    weigh("rackbox-b", BOOT_WEIGHT, mounts)
-    assert [path.name for path in (tmp_path / "cpu").rglob("*")] == ["rackbox-a", "cgroup.procs"]
+    groups(tmp_path, "cgroup2", "rw", "rackbox-a/lb1/cgroup.procs")
+    weigh("rackbox-a/lb1", BOOT_WEIGHT, tmp_path)
+    weigh("rackbox-b/lb1", BOOT_WEIGHT, tmp_path)
+    assert [path.name for path in (tmp_path / "cpu").rglob("*")] == ["rackbox-a", "lb1", "cgroup.procs"]
+
+
+def test_a_session_has_a_nice_value_where_the_kernel_groups_by_them(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "autogroup").write_text("/autogroup-3 nice 0")
+    for pid in (7, 8):  # the other has ended
+        renice_session(pid, BOOT_NICE, tmp_path)
+    assert (tmp_path / "7" / "autogroup").read_text() == str(BOOT_NICE)
+    assert not (tmp_path / "8").exists()
+
+
+@pytest.mark.parametrize("was_off", [True, False])
+def test_only_who_was_off_has_less(monkeypatch: pytest.MonkeyPatch, was_off: bool) -> None:
+    slow: list[str] = []
+    monkeypatch.setattr("rackbox.lab.plug_in", lambda *_: None)
+    monkeypatch.setattr(LxcProvider, "power_on", lambda *_: was_off)
+    monkeypatch.setattr(LxcProvider, "slow_down", lambda _, __, node, ___: slow.append(node.name))
+    open_lab(PROJECT / "config/default.yaml", provider="lxc").machine("lb1").power_on()
+    assert slow == ["lb1"] * was_off
