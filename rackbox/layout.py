@@ -39,7 +39,8 @@ COMMAND_LINE = f"rootfstype=ext4 console=tty0 console={SERIAL} quiet {_QUICK}"
 A lab's machines run their owner's programs alone. With the kernel's page table isolation an emulated one takes 1.7 to
 1.9 times as long: each system call throws away what QEMU knows of addresses. To test at each boot the kernel's
 ciphers and its jitter entropy (left out altogether; /dev/random does without), and to clear memory that is handed out,
-is a fifth of what it does until SSH answers: 7.5 and 5.9 thousand million instructions, counted by QEMU.
+is up to a fifth of what it does until SSH answers: 7.5 thousand million instructions, counted by QEMU; 5.9 without them
+and, in that one count, without the kernel's audit.
 With the security modules that nothing here uses systemd loads a BPF program of its own, a thirtieth of a boot's
 instructions; at a first boot it tries to write presets onto a root that is not writable yet, and says so. With the
 kernel's automatic groups nice values, which units here have, count within a service alone."""
