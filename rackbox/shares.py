@@ -1,12 +1,12 @@
 """How much of this computer's processors a machine has that boots among others which serve.
 
 With real machines nobody feels another one boot. Here a master that comes back takes both of two processors for a
-minute, and clients of the others get no answer in time. So one whose plug is put back has what the others leave, until
-the lab is healthy; then all have the same again.
+minute, and clients of the others get no answer in time. So a container whose plug is put back has what the others
+leave, until the lab is healthy; then all have the same again.
 
-There are three ways, since nice values count among the processes of one group alone (sched(7)): by them where the
-kernel groups nothing (``rackbox.limits`` has it so for containers), by the weights of control groups, and by the nice
-value of a session where the kernel groups by those (``kernel.sched_autogroup_enabled``).
+There are two ways, since nice values count among the processes of one group alone (sched(7)): by them where machines
+have no groups of their own for processors (``rackbox.limits`` turns the automatic ones off), and by the groups' weight
+where they have.
 """
 
 from __future__ import annotations
@@ -36,12 +36,6 @@ def renice(threads: Callable[[], Iterable[int]], before: int, after: int) -> int
         if not changed:
             break
     return total
-
-
-def renice_session(pid: int, value: int, proc: Path = PROC) -> None:
-    """The same for all of a process's session, where the kernel groups by sessions; elsewhere nothing happens."""
-    with contextlib.suppress(OSError):
-        (proc / str(pid) / "autogroup").write_text(str(value))
 
 
 def weigh(group: str, weight: float, proc: Path = PROC) -> None:

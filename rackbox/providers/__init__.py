@@ -140,7 +140,7 @@ class Provider(Protocol):
         ...
 
     def slow_down(self, topology: Topology, node: Node, paths: LabPaths) -> None:
-        """Leave a running machine less of the processors than the others (``rackbox.shares``)."""
+        """Leave a running machine less of the processors than the others, where that helps (``rackbox.shares``)."""
         ...
 
     def share_alike(self, topology: Topology, paths: LabPaths) -> None:

@@ -12,7 +12,7 @@ import platform
 import re
 import time
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 from rackbox import libvirtd
@@ -40,7 +40,6 @@ from rackbox.providers.libvirt_settings import machine_settings
 from rackbox.providers.placed import KILL_SCRIPT, PlacedProvider, cut_links_script, place_of
 from rackbox.run import Result, describe, run
 from rackbox.seed import write_seed
-from rackbox.shares import BOOT_NICE, renice, renice_session, threads_of_process
 from rackbox.templating import VagrantSetting
 from rackbox.topology import Node, Topology
 from rackbox.uplink import remove_uplink
@@ -184,16 +183,6 @@ class LibvirtProvider(PlacedProvider):
             self._wait_until_off(topology, node)
         self._virsh(topology, "start", node.name, timeout=_START_SECONDS)
         return True
-
-    def slow_down(self, topology: Topology, node: Node, paths: LabPaths) -> None:
-        if pid := _qemu_pid(paths, node):
-            renice(partial(threads_of_process, pid), 0, BOOT_NICE)
-            renice_session(pid, BOOT_NICE)
-
-    def share_alike(self, topology: Topology, paths: LabPaths) -> None:
-        for pid in filter(None, (_qemu_pid(paths, node) for node in topology.nodes)):
-            renice(partial(threads_of_process, pid), BOOT_NICE, 0)
-            renice_session(pid, 0)
 
     def freeze(self, topology: Topology, node: Node) -> None:
         if self._state(topology, node) != "paused":

@@ -64,6 +64,12 @@ class PlacedProvider(ABC):
     def hold_power(self, topology: Topology) -> None:  # noqa: B027 - there is nothing to do for most
         """As quick as it is."""
 
+    def slow_down(self, topology: Topology, node: Node, paths: LabPaths) -> None:  # noqa: B027 - as above
+        """No virtual machine: on KVM it boots in seconds, and an emulated one would not in any time."""
+
+    def share_alike(self, topology: Topology, paths: LabPaths) -> None:  # noqa: B027 - as above
+        """They do."""
+
     def stand_in(self, topology: Topology, gateway: Node, paths: LabPaths) -> AbstractContextManager[None]:
         rules = paths.rendered / "nodes" / gateway.name / "files/etc/nftables.conf"
         ports = {port_name(gateway, number): nic for number, nic in enumerate(gateway.nics)}

@@ -8,11 +8,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from rackbox import libvirtd
-from rackbox.lab import LiveLab
 from rackbox.limits import NEEDED, NO_AUTOGROUPS
 from rackbox.run import run
-from rackbox.shares import threads_of_group, threads_of_process
+from rackbox.shares import threads_of_group
 from rackbox.topology import Topology
 
 Traces = Mapping[str, frozenset[str]]
@@ -55,15 +53,6 @@ def weights(topology: Topology) -> dict[str, int]:
     for file in Path("/sys/fs/cgroup").glob(f"{group}/*/cpu.weight"):
         found[file.parent.name] = round(int(file.read_text()) * 10.24)
     return found
-
-
-def niceness_of_qemu(lab: LiveLab) -> set[int]:
-    """The nice values that threads of the lab's virtual machines have."""
-    values = set()
-    for node in lab.topology.nodes:
-        with contextlib.suppress(OSError, ValueError):  # one that is off, or just being started
-            values |= _nice_values(threads_of_process(int(libvirtd.pid_file(lab.paths, node.name).read_text())))
-    return values
 
 
 def _nice_values(threads: Iterable[int]) -> set[int]:

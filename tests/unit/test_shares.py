@@ -11,7 +11,7 @@ import pytest
 from rackbox.lab import open_lab
 from rackbox.paths import PROJECT
 from rackbox.providers.lxc import LxcProvider
-from rackbox.shares import BOOT_NICE, BOOT_WEIGHT, renice, renice_session, threads_of_group, threads_of_process, weigh
+from rackbox.shares import BOOT_NICE, BOOT_WEIGHT, renice, threads_of_group, threads_of_process, weigh
 
 SET_BY_ITSELF = -15
 
@@ -119,15 +119,6 @@ def test_where_processors_are_not_divided_by_groups_nothing_happens(tmp_path: Pa
     weigh("rackbox-a/lb1", BOOT_WEIGHT, tmp_path)
     weigh("rackbox-b/lb1", BOOT_WEIGHT, tmp_path)
     assert [path.name for path in (tmp_path / "cpu").rglob("*")] == ["rackbox-a", "lb1", "cgroup.procs"]
-
-
-def test_a_session_has_a_nice_value_where_the_kernel_groups_by_them(tmp_path: Path) -> None:
-    (tmp_path / "7").mkdir()
-    (tmp_path / "7" / "autogroup").write_text("/autogroup-3 nice 0")
-    for pid in (7, 8):  # the other has ended
-        renice_session(pid, BOOT_NICE, tmp_path)
-    assert (tmp_path / "7" / "autogroup").read_text() == str(BOOT_NICE)
-    assert not (tmp_path / "8").exists()
 
 
 @pytest.mark.parametrize("was_off", [True, False])
