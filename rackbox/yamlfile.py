@@ -96,7 +96,7 @@ def _read(path: Path) -> str:
             raw = stream.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise ConfigError(
-            [Problem(str(path), 0, "", "no such file")], "choose a lab with --lab FILE; config/ has two"
+            [Problem(str(path), 0, "", "no such file")], "choose a lab by --lab FILE or RACKBOX_LAB; config/ has some"
         ) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
