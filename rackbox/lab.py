@@ -127,7 +127,7 @@ class LiveLab:
     def wait_healthy(self, timeout: float) -> LabHealth:
         """What all said when all were well. All are asked at first and at last; between, only those in question: to ask
         a whole lab keeps this computer busy for a second, and whoever waits may be measuring what a client feels
-        meanwhile. Containers that were switched on again have less of the processors until then."""
+        meanwhile. A cluster's nodes that were switched on again have less of the processors until then."""
         documents: dict[str, Document | None] = {}
 
         def probe() -> LabHealth:

@@ -33,8 +33,8 @@ class Machine(Protocol):
         ...
 
     def power_on(self) -> None:
-        """Put the plug back and return once the machine has been started. Idempotent. A container boots with what
-        the others leave of the processors, until ``Lab.wait_healthy`` has seen all well."""
+        """Put the plug back and return once the machine has been started. Idempotent. A cluster's node in a
+        container boots with what the others leave of the processors, until ``Lab.wait_healthy`` has seen all well."""
         ...
 
     def is_running(self) -> bool:

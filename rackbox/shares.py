@@ -1,7 +1,7 @@
 """How much of this computer's processors a machine has that boots among others which serve.
 
 With real machines nobody feels another one boot. Here a master that comes back takes both of two processors for a
-minute, and clients of the others get no answer in time. So a container whose plug is put back has what the others
+minute, and clients of the others get no answer in time. So a cluster's node whose plug is put back has what others
 leave, until the lab is healthy; then all have the same again.
 
 There are two ways, since nice values count among the processes of one group alone (sched(7)): by them where machines

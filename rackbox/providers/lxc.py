@@ -207,14 +207,17 @@ class LxcProvider(PlacedProvider):
         return True
 
     def slow_down(self, topology: Topology, node: Node, paths: LabPaths) -> None:
+        if node not in topology.kubernetes_nodes:  # others are back within seconds
+            return
         group = f"{_cgroup(topology)}/{node.name}"
         weigh(group, BOOT_WEIGHT)
         renice(partial(threads_of_group, group), 0, BOOT_NICE)
 
     def share_alike(self, topology: Topology, paths: LabPaths) -> None:
-        for node in topology.nodes:
+        if topology.kubernetes_nodes:
+            renice(partial(threads_of_group, _cgroup(topology)), BOOT_NICE, 0)
+        for node in topology.kubernetes_nodes:
             weigh(f"{_cgroup(topology)}/{node.name}", 1)
-        renice(partial(threads_of_group, _cgroup(topology)), BOOT_NICE, 0)
 
     def freeze(self, topology: Topology, node: Node) -> None:
         run(enter_argv(place_of(topology), ["lxc-freeze", "--name", node.name]), timeout=15)

@@ -18,10 +18,11 @@ import pytest
 
 from rackbox.kubeconfig import kubeconfig_path
 from rackbox.run import Result, run
+from rackbox.shares import BOOT_NICE
 from rackbox.tools import find_user_home
 from tests.e2e.claims import MIB, NAMESPACE, Claims, claim, pod
 from tests.e2e.conftest import _take_away
-from tests.e2e.host import Traces, weights
+from tests.e2e.host import Traces, niceness, weights
 from tests.e2e.labs import BUILD_SECONDS, LabUnderTest, derive_lab, environment
 from tests.e2e.outside import outside_of
 from tests.e2e.scenario_runs import the_run_that_held, wait_for_calm
@@ -334,9 +335,12 @@ def test_the_api_answers_while_a_master_is_powered_off(cluster: LabUnderTest) ->
     finally:
         stop.set()
         writer.join()
-    weighed = weights(cluster.live.topology)
+    topology = cluster.live.topology
+    weighed, shares = weights(topology), niceness(topology)
     cluster.live.wait_healthy(SYSTEM_SECONDS)
-    assert set(weights(cluster.live.topology).values()) <= {1024}
+    assert set(weights(topology).values()) <= {1024}
+    assert [name for name, values in shares.items() if BOOT_NICE in values] == ["master2"]
+    assert not any(BOOT_NICE in values for values in niceness(topology).values())
     # Who boots leaves the processors to the others, where machines have control groups for them.
     assert {name for name, weight in weighed.items() if weight < 1024} == {"master2"} & weighed.keys()
     print(f"{count} writes, slowest {slowest:.1f} s, failed after one retry: {len(failed)}")
