@@ -341,7 +341,6 @@ def test_the_api_answers_while_a_master_is_powered_off(cluster: LabUnderTest) ->
     assert set(weights(topology).values()) <= {1024}
     assert [name for name, values in shares.items() if BOOT_NICE in values] == ["master2"]
     assert not any(BOOT_NICE in values for values in niceness(topology).values())
-    # Who boots leaves the processors to the others, where machines have control groups for them.
     assert {name for name, weight in weighed.items() if weight < 1024} == {"master2"} & weighed.keys()
     print(f"{count} writes, slowest {slowest:.1f} s, failed after one retry: {len(failed)}")
     assert not failed
