@@ -24,8 +24,8 @@ LABEL = "rackbox-probe"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 API_PACE = 10
-"""Of each probe that opens a connection for every request: three of them at twice the rate left two processors nothing
-to spare, and the API timed out while a master came back."""
+"""Of each probe that opens a connection for every request: with three of them at twice the rate two processors were
+busy before anything was broken."""
 
 
 def name_run(run_id: str) -> str:

@@ -207,7 +207,7 @@ class LxcProvider(PlacedProvider):
         return True
 
     def slow_down(self, topology: Topology, node: Node, paths: LabPaths) -> None:
-        if node not in topology.kubernetes_nodes:  # others are back within seconds
+        if node not in topology.kubernetes_nodes:  # of others nothing shows that it would help
             return
         group = f"{_cgroup(topology)}/{node.name}"
         weigh(group, BOOT_WEIGHT)

@@ -65,7 +65,7 @@ class PlacedProvider(ABC):
         """As quick as it is."""
 
     def slow_down(self, topology: Topology, node: Node, paths: LabPaths) -> None:  # noqa: B027 - as above
-        """No virtual machine: on KVM it boots in seconds, and an emulated one would not in any time."""
+        """No virtual machine: in the one run that was tried, an emulated one was not back within 360 s."""
 
     def share_alike(self, topology: Topology, paths: LabPaths) -> None:  # noqa: B027 - as above
         """They do."""
