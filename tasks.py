@@ -15,8 +15,8 @@ from rackbox import bundle_tasks, image_tasks, kubernetes_tasks, lab_tasks, sche
 from rackbox.task import after_double_dash, command, lab_file, out_file, path_or_none
 
 
-@command(provider="ask only whether this one can run")
-def doctor(_: Context, provider: str = "lxc", lab: str = "", json: bool = False) -> int:
+@command(provider="ask whether this one can run: lxc, libvirt, virtualbox (default: as the lab's file says; auto: lxc)")
+def doctor(_: Context, provider: str = "", lab: str = "", json: bool = False) -> int:
     """Show what this computer can run, what is missing, and how to get it."""
     from rackbox import doctor
 

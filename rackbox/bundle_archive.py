@@ -15,6 +15,7 @@ from rackbox.errors import LabError
 from rackbox.paths import Home
 
 SBOM = "sbom.cdx.json"
+SAVE = "`./lab bundle.save` makes one"
 
 
 def save_bundle(bundle: Bundle, target: Path) -> None:
@@ -34,16 +35,22 @@ def save_bundle(bundle: Bundle, target: Path) -> None:
 
 def load_bundle(home: Home, source: Path) -> Bundle:
     """Take an archive into the catalogue, after everything in it was held against its checksums."""
+    if not source.exists():  # before waiting for anything
+        raise LabError(f"{source}: no such file", SAVE)
     with bundle_builder(home) as work:
         out = work / "bundle"
         try:
             with tarfile.open(source) as archive:
                 archive.extractall(out, filter="data")
-        except (OSError, tarfile.TarError) as error:
-            raise LabError(f"{source}: not an archive of a bundle: {error}", "`./lab bundle.save` makes one") from error
+        except tarfile.FilterError as error:  # a member that would be written elsewhere: its message names it
+            raise LabError(f"{source}: not an archive of a bundle: {error}", SAVE) from error
+        except tarfile.TarError as error:
+            raise LabError(f"{source}: not an archive of a bundle", SAVE) from error
+        except OSError as error:
+            raise LabError(f"{source}: {error.strerror or error}", SAVE) from error
         found = sorted(out.glob(f"*/{MANIFEST}"))
         if len(found) != 1:
-            raise LabError(f"{source}: must hold one bundle; got {len(found)}", "`./lab bundle.save` makes one")
+            raise LabError(f"{source}: must hold one bundle; got {len(found)}", SAVE)
         bundle = read_bundle(found[0].parent)
         check_bundle(bundle, arch=bundle.arch)
         named = {bundle.root / name for name in (MANIFEST, SBOM, *(part.path for part in bundle.parts))}

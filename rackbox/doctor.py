@@ -15,15 +15,19 @@ from rich.table import Table
 from rich.text import Text
 
 from rackbox.capabilities import NOTES, check_python, existing_directory
+from rackbox.config import load_config
 from rackbox.consoles import open_console
 from rackbox.errors import EXIT_COULD_NOT_RUN, EXIT_OK, LabError
 from rackbox.lab_needs import check_lab
 from rackbox.load import load_topology
+from rackbox.providers import UNASKED
 from rackbox.tools import Check, Release, can_run, find_release, find_user_home, how_to_fix, run_checks, run_probes
 
 
 def command(provider: str, as_json: bool, lab_file: Path) -> int:
-    """Look, tell, and return 0 if ``provider`` can run here, 3 if not. What the lab of ``lab_file`` needs is told."""
+    """Look, tell, and return 0 if ``provider`` can run here, 3 if not. What the lab of ``lab_file`` needs is told; it
+    names the provider, too, where the caller does not."""
+    provider = provider or _provider_of(lab_file)
     checks = [check_python(), *run_checks(provider), *run_probes(NOTES.get(provider, ())), *_of_lab(lab_file, provider)]
     release = find_release()
     fixes = how_to_fix(checks, release, find_user_home())
@@ -32,6 +36,14 @@ def command(provider: str, as_json: bool, lab_file: Path) -> int:
     else:
         print_doctor(provider, release, checks, fixes, open_console())
     return EXIT_OK if can_run(checks) else EXIT_COULD_NOT_RUN
+
+
+def _provider_of(lab_file: Path) -> str:
+    try:
+        named = load_config(lab_file).provider
+    except LabError:  # told further down, with the rest
+        named = "auto"
+    return UNASKED if named == "auto" else named
 
 
 def _of_lab(lab_file: Path, provider: str) -> list[Check]:

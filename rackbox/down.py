@@ -73,8 +73,8 @@ def tear_down(lab: LiveLab, console: Console, *, keep: bool = False) -> None:
         state = lab.state
         if keep and state:
             save_state(lab.paths.state, state.with_(phase="stopped", forward_pid=0))
-        elif not keep:
-            shutil.rmtree(lab.paths.root, ignore_errors=False)
+        elif not keep and lab.paths.root.exists():  # else somebody was here before
+            shutil.rmtree(lab.paths.root)
         lock_file(lab.paths).unlink(missing_ok=True)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from rackbox.task import Context, command, group
 
-_OS = "which release"
+_OS = "which release: debian-13, debian-12 or ubuntu-24.04"
+_PROVIDER = "for which provider: lxc, libvirt or virtualbox"
 
 
 @command(
     name="build",
     default=True,
     os=_OS,
+    provider=_PROVIDER,
     if_changed="only if it would come out other than the current box",
     no_gate="make it current without proving it in a small lab of its own",
 )
@@ -24,7 +26,7 @@ def build_image(
     return image.command(os, provider, if_changed, gate=not no_gate)
 
 
-@command(name="list", os=_OS)
+@command(name="list", os=_OS, provider=_PROVIDER)
 def list_boxes(_: Context, os: str = "debian-13", provider: str = "lxc", json: bool = False) -> int:
     """Show every version of the box: state, age, size, changes, and the labs that stand on it."""
     from rackbox import shelf
@@ -32,7 +34,7 @@ def list_boxes(_: Context, os: str = "debian-13", provider: str = "lxc", json: b
     return shelf.list_command(os, provider, json)
 
 
-@command(os=_OS, old="a version, its beginning, or `current`", new="likewise")
+@command(os=_OS, provider=_PROVIDER, old="a version, its beginning, or `current`", new="likewise")
 def diff(_: Context, old: str, new: str, os: str = "debian-13", provider: str = "lxc", json: bool = False) -> int:
     """Show what changed from one version to another: recipe and packages, security updates marked."""
     from rackbox import shelf
@@ -40,7 +42,7 @@ def diff(_: Context, old: str, new: str, os: str = "debian-13", provider: str = 
     return shelf.diff_command(os, provider, old, new, json)
 
 
-@command(os=_OS, to="this version (default: the good one before the current)")
+@command(os=_OS, provider=_PROVIDER, to="this version (default: the good one before the current)")
 def rollback(_: Context, os: str = "debian-13", provider: str = "lxc", to: str = "") -> int:
     """Make an older good version current again; the next `up` of a lab that is down takes it."""
     from rackbox import shelf
@@ -48,7 +50,12 @@ def rollback(_: Context, os: str = "debian-13", provider: str = "lxc", to: str =
     return shelf.rollback_command(os, provider, to)
 
 
-@command(os=_OS, keep="how many good versions stay, the current one among them", dry_run="only say what would go")
+@command(
+    os=_OS,
+    provider=_PROVIDER,
+    keep="how many good versions stay, the current one among them",
+    dry_run="only say what would go",
+)
 def prune(_: Context, os: str = "debian-13", provider: str = "lxc", keep: int = 3, dry_run: bool = False) -> int:
     """Remove older versions, and what Vagrant has unpacked of them, unless a lab stands on them."""
     from rackbox import shelf

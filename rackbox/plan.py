@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -74,16 +75,28 @@ def plan_json(topology: Topology, capabilities: Sequence[Capability] = ()) -> di
     }
 
 
-def print_plan(topology: Topology, console: Console, capabilities: Sequence[Capability] = ()) -> None:
-    """Networks, machines, balanced services and names as tables that read well at 100 columns."""
-    head = f"lab [bold]{topology.lab}[/]   domain {topology.domain}   {topology.os}   uplink {topology.uplink}"
+def print_plan(
+    topology: Topology,
+    console: Console,
+    capabilities: Sequence[Capability] = (),
+    *,
+    provider: str = "",
+    playable: Sequence[str] | None = None,
+) -> None:
+    """Networks, machines, balanced services and names as tables that read well at 100 columns.
+
+    ``provider`` is what they are planned for, as words; ``playable`` names the scenarios that this lab can play, where
+    that is known: the budgets of all others are nothing to it.
+    """
+    words = (f"domain {topology.domain}", topology.os, provider, f"uplink {topology.uplink}")
+    head = f"lab [bold]{topology.lab}[/]   " + "   ".join(escape(word) for word in words if word)
     console.print(head, highlight=False)
     for table in (_networks_table(topology), _machines_table(topology), _services_table(topology)):
         if table.row_count:
             console.print()
             console.print(table)
     console.print()
-    for line in _closing_lines(topology):
+    for line in _closing_lines(topology, playable):
         console.print(line, highlight=False)
     if capabilities:
         console.print()
@@ -300,14 +313,13 @@ def _services_table(topology: Topology) -> Table:
     return table
 
 
-def _closing_lines(topology: Topology) -> list[str]:
+def _closing_lines(topology: Topology, playable: Sequence[str] | None) -> list[str]:
     lines = []
     balancer = topology.load_balancer
     if balancer is not None:
         vip = balancer.floating_ip
         lines.append(
-            f"floating IP  {vip.address} on {vip.network}, {vip.fqdn}, kept by {balancer.ha} "
-            f"(token {format_duration(balancer.token_ms)}, monitor {format_duration(balancer.monitor_ms)})"
+            f"floating IP  {vip.address} on {vip.network}, {vip.fqdn}, kept by {balancer.ha} ({_timing(balancer)})"
         )
     if topology.gluster_volume is not None:
         lines.append(f"storage      volume {topology.gluster_volume}, workers mount it on {topology.gluster_mount}")
@@ -323,12 +335,29 @@ def _closing_lines(topology: Topology) -> list[str]:
     reverse = sum(record.ptr for record in topology.dns)
     upstream = ", ".join(str(address) for address in topology.dns_upstream) or "none"
     lines.append(f"DNS          {len(topology.dns)} names, {reverse} reverse; upstream {upstream}")
-    budgets = ", ".join(f"{name} {format_duration(ms)}" for name, ms in topology.failover.budgets_ms)
-    lines.append(f"budgets      {budgets}")
+    lines.append(f"failover     {_budgets_words(topology, playable)}")
     totals = _totals_json(topology)
     memory = totals["memory_mib"] / 1024
     lines.append(f"totals       {totals['machines']} machines, {totals['cpus']} cpus, {memory:.1f}G memory at most")
     return lines
+
+
+def _timing(balancer: LoadBalancer) -> str:
+    """What the stack in use waits for before it moves the address."""
+    if balancer.ha == "keepalived":
+        tuned = balancer.keepalived
+        return f"advert {format_duration(tuned.advert_ms)}, gone after {tuned.down_timer_adverts} of them"
+    return f"token {format_duration(balancer.token_ms)}, monitor {format_duration(balancer.monitor_ms)}"
+
+
+def _budgets_words(topology: Topology, playable: Sequence[str] | None) -> str:
+    """How many ways of breaking it there are, and what a client may then miss: all by name are a page of their own."""
+    budgets = [ms for name, ms in topology.failover.budgets_ms if playable is None or name in playable]
+    if not budgets:
+        return "nothing that can be broken on purpose: `./lab failover-test --list` says why"
+    least, most = format_duration(min(budgets)), format_duration(max(budgets))
+    span = least if least == most else f"{least} to {most}"
+    return f"{len(budgets)} scenarios, budgets of {span}: `./lab failover-test --list`"
 
 
 def _capabilities_table(capabilities: Sequence[Capability]) -> Table:

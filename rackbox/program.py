@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from invoke.collection import Collection
@@ -65,7 +65,10 @@ class RackboxProgram(Program):
             try:
                 super().parse_tasks()
             except ValueError as error:  # Invoke casts an option's value and lets int()'s own error through
-                raise UsageError(f"an option wants a whole number: {error}", TASK_HELP) from error
+                got = str(error).rpartition("base 10: ")[2]
+                raise UsageError(
+                    f"{_flag_before(self.argv, got)} must be a whole number; got {got}", TASK_HELP
+                ) from error
             # Invoke would run each word that is a task: `./lab ssh lb2 down` would take the lab down.
             names = [str(context.name) for context in self.tasks]
             if len(names) > 1:
@@ -143,16 +146,29 @@ class RackboxProgram(Program):
         if match := re.fullmatch(r"No idea what '(.*)' is!", message, re.DOTALL):
             unknown = match[1]
             if unknown.startswith("-"):
+                if not task and any(unknown in context.flags for context in self.parser.contexts.values()):
+                    return UsageError(f"{unknown} stands after the task", f"./lab TASK {unknown} …; {hint}")
                 flags = error.context.flags.keys() if error.context is not None and task else ()
                 return UsageError(f"{where}no such option: {unknown}", _meant(unknown, flags) or hint)
             if group := self._group(unknown):
                 return UsageError(f"{unknown}: which of its tasks?", f"one of {', '.join(group)}")
+            if task:
+                return UsageError(f"{task}: takes no {unknown!r}", hint)
             return UsageError(f"no such task: {unknown}", _meant(unknown, self._names()) or hint)
         if match := re.fullmatch(r"Flag <Argument: (\S+).*> needed value and was not given one!", message):
             return UsageError(f"{where}--{match[1]} wants a value", hint)
         if match := re.fullmatch(r"'\S+' did not receive required positional arguments: (.*)", message):
             return UsageError(f"{where}missing: {match[1].replace(chr(39), '').upper()}", hint)
         return UsageError(f"{where}{message}", hint)
+
+
+def _flag_before(words: Sequence[str], value: str) -> str:
+    """The option that was given this value (as ``repr`` writes it); a few words where none is to be seen."""
+    for word, after in zip(words, (*words[1:], ""), strict=True):
+        flag, _, given = word.partition("=")
+        if word.startswith("--") and repr(given or after) == value:
+            return flag
+    return "an option's value"
 
 
 def _help_first(words: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 
 from rich.table import Table
 
+from rackbox.durations import format_duration
 from rackbox.errors import LabError
 from rackbox.faults import FAULTS
 from rackbox.history import JsonValue
@@ -55,12 +56,17 @@ def list_scenarios(topology: Topology | None = None, provider: str = "") -> list
 def render_scenarios(rows: Sequence[Mapping[str, JsonValue]]) -> Table:
     """The table that ``--list`` prints."""
     table = Table(box=None, pad_edge=False)
-    for column in ("scenario", "what happens", "judged by", "budget", "needs", ""):
-        table.add_column(column, no_wrap=column in ("scenario", "judged by", "budget"), overflow="fold")
+    for column in ("scenario", "what happens", "judged by", "budget", "needs"):
+        table.add_column(
+            column,
+            no_wrap=column in ("scenario", "judged by", "budget"),
+            overflow="fold",
+            justify="right" if column == "budget" else "left",
+        )
     for row in rows:
-        budget = f"{row['budget_ms']} ms" if row["budget_ms"] is not None else "–"
-        cannot = f"not here: {row['cannot']}" if row["cannot"] else ""
-        table.add_row(str(row["name"]), str(row["summary"]), str(row["judged"]), budget, _needs(row), cannot)
+        budget = format_duration(row["budget_ms"]) if isinstance(row["budget_ms"], int) else "–"
+        words = f"not here: {row['cannot']}" if row["cannot"] else _needs(row)
+        table.add_row(str(row["name"]), str(row["summary"]), str(row["judged"]), budget, words)
     return table
 
 
@@ -133,7 +139,7 @@ def find_obstacle(topology: Topology, scenario: Scenario, provider: str = "") ->
     if stacks and topology.load_balancer.ha not in stacks:
         return f"is about {' and '.join(stacks)}; the lab's load_balancer.ha is {topology.load_balancer.ha}"
     if lacking := lacks(provider, FAULTS[scenario.fault].needs):
-        return f"needs: {', '.join(lacking)}; provider {provider} cannot do that"
+        return f"provider {provider} cannot do this: {', '.join(lacking)}"
     for probe in scenario.probes:
         if obstacle := find_aim_obstacle(topology, PROBES[probe].aims_at.kind):
             return f"its probe {probe} {obstacle}"

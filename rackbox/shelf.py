@@ -110,7 +110,8 @@ def prune_command(os_name: str, provider: str, keep: int, dry_run: bool) -> int:
 def print_list(rows: Sequence[Mapping[str, Any]], os_name: str, provider: str, console: Console) -> None:
     """What ``describe`` found, with a column for each scenario that a gate measured."""
     if not rows:
-        console.print(f"no box of {os_name} for {provider} yet: `./lab image` builds one")
+        asked = f"--os {os_name} --provider {provider}"
+        console.print(f"no box of {os_name} for {provider} yet: `./lab image {asked}` builds one", soft_wrap=True)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     measured = [f"{name}{_OUTAGE}" for name in BUDGETS_MS if any(f"{name}{_OUTAGE}" in row["figures"] for row in rows)]

@@ -14,7 +14,7 @@ import re
 import select
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -120,12 +120,21 @@ def command(
             default=default,
             iterable=list(iterable),
             positional=[p.name for p in parameters if p.default is p.empty and p.name not in iterable],
-            help={**{option: text for option, text in HELP.items() if option in options}, **help},
+            help=_with_defaults({**{name: text for name, text in HELP.items() if name in options}, **help}, parameters),
             auto_shortflags=False,
         )(body)
         return made
 
     return decorate
+
+
+def _with_defaults(help: Mapping[str, str], parameters: Sequence[inspect.Parameter]) -> dict[str, str]:
+    """Each option's explanation, with the value it has when it is not given, if that is one and is not told yet."""
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty and p.default}
+    return {
+        name: f"{text} (default: {defaults[name]})" if name in defaults and "default" not in text else text
+        for name, text in help.items()
+    }
 
 
 def group(name: str, *tasks: Task[Any]) -> Collection:

@@ -29,6 +29,10 @@ class Capability:
     note: str
 
 
+CLUSTERS = "Kubernetes"
+"""The capability without which a lab with a cluster cannot be booted."""
+
+
 class Provider(Protocol):
     """See the module's docstring. Methods that act are idempotent."""
 

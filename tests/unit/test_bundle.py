@@ -332,7 +332,13 @@ def test_an_archive_that_was_tampered_with(name: str, says: str, bundle: Bundle,
 
 def test_no_archive(home: Home, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_text("text")
-    for path in (tmp_path / "a.tar", tmp_path / "nowhere.tar"):
-        with pytest.raises(LabError, match=r"\.tar: not an archive of a bundle"):
-            load_bundle(home, path)
+    for name, says in (
+        ("a.tar", "not an archive of a bundle"),
+        ("nowhere.tar", "no such file"),
+        ("", "Is a directory"),
+    ):
+        with pytest.raises(LabError) as error:
+            load_bundle(home, tmp_path / name)
+        assert error.value.message == f"{tmp_path / name}: {says}"
+        assert "bundle.save" in error.value.hint
     assert kept(home) == []

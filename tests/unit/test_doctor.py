@@ -191,6 +191,33 @@ def test_doctor_tells_of_a_lab_s_file_that_cannot_be_read(
     assert "none.yaml" in check["found"]
 
 
+@pytest.mark.parametrize(
+    ("written", "asked", "looked"),
+    [("libvirt", "", "libvirt"), ("auto", "", "lxc"), ("libvirt", "lxc", "lxc"), ("a: [", "", "lxc")],
+)
+def test_doctor_looks_at_the_provider_of_the_lab_s_file(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    written: str,
+    asked: str,
+    looked: str,
+) -> None:
+    seen: list[str] = []
+
+    def look(provider: str) -> list[Check]:
+        seen.append(provider)
+        return []
+
+    monkeypatch.setattr(doctor, "run_checks", look)
+    monkeypatch.setattr(doctor, "run_probes", lambda _: [])
+    file = tmp_path / "lab.yaml"
+    file.write_text(f"name: told\nprovider: {written}\nnodes: {{gateway: }}\n")
+    doctor.command(asked, as_json=True, lab_file=file)
+    assert seen == [looked]
+    assert json.loads(capsys.readouterr().out)["provider"] == looked
+
+
 def test_doctor_prints_what_is_missing_and_the_line_to_paste(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(width=100, record=True, file=io.StringIO())
     doctor.print_doctor("lxc", BOOKWORM, MISSING, how_to_fix(MISSING, BOOKWORM, HOME), console)

@@ -132,3 +132,17 @@ def test_up_elsewhere_or_not_ours(file: Path, tmp_path: Path, monkeypatch: pytes
         lab.require_up()
     monkeypatch.setattr(LxcProvider, "is_prepared", lambda *_: False)
     open_lab(file).check_access()
+
+
+def test_a_lab_whose_directory_was_removed_by_hand(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = open_lab(file)
+    removed: list[str] = []
+    monkeypatch.setattr(LiveLab, "check_access", lambda self: None)
+    monkeypatch.setattr(LxcProvider, "existing", lambda *_: frozenset())
+    monkeypatch.setattr(LxcProvider, "is_prepared", lambda *_: not removed)
+    monkeypatch.setattr(LxcProvider, "remove", lambda *_: removed.append("networks"))
+    monkeypatch.setattr(down, "_power_off", lambda _: None)
+    assert not lab.paths.root.exists()
+    down.tear_down(lab, Console(file=io.StringIO()))
+    assert removed == ["networks"]
+    assert not lab.paths.root.exists()

@@ -16,6 +16,7 @@ from rackbox.plan import plan_json, print_plan
 from rackbox.planner import plan_topology
 from rackbox.topology import Topology
 from rackbox.yamlfile import YamlFile
+from tests.fakes import with_stack
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +44,36 @@ def test_everything_is_in_the_tables(default: Topology) -> None:
         "16 names",
         "pacemaker",
         "containerd 8G",
-        "haproxy-killed",
+        "kept by pacemaker (token 150ms, monitor 500ms)",
+        "scenarios, budgets of",
     ):
         assert word in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_what_keeps_the_address_is_told_by_its_own_figures(default: Topology) -> None:
+    text = printed(with_stack("keepalived"))
+    tuned = with_stack("keepalived").load_balancer
+    assert tuned is not None
+    assert f"kept by keepalived (advert {tuned.keepalived.advert_ms}ms, gone after " in text
+    assert "token" not in text
+    assert "advert" not in printed(default)
+
+
+@pytest.mark.parametrize(
+    ("playable", "says"),
+    [
+        (["haproxy-killed"], "1 scenarios, budgets of 500ms: "),
+        (["haproxy-killed", "haproxy-hung"], "2 scenarios, budgets of 500ms to 2s: "),
+        ([], "nothing that can be broken on purpose: "),
+    ],
+)
+def test_budgets_are_those_of_what_can_be_played(default: Topology, playable: list[str], says: str) -> None:
+    assert says in printed(default, playable=playable)
+
+
+def test_the_provider_stands_in_the_first_line(default: Topology) -> None:
+    assert "provider lxc" in printed(default, provider="provider lxc").splitlines()[0]
 
 
 def test_tables_hold_on_a_narrow_terminal(default: Topology) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from invoke.collection import Collection
 from invoke.context import Context
+from invoke.tasks import Task
 
 import tasks
 from rackbox.errors import CommandFailed, ConfigError, LabError, MissingTool, Problem
@@ -43,14 +44,16 @@ USAGE_ERRORS = [
     (["failover-test", "--scenario"], "failover-test: --scenario wants a value", "./lab failover-test --help"),
     (["failovertest"], "no such task: failovertest", "did you mean failover-test"),
     (["statu"], "no such task: statu", "did you mean status?"),
-    (["status", "extra"], "no such task: extra", ""),
+    (["status", "extra"], "status: takes no 'extra'", "status --help"),
+    (["--lab", "x.yaml", "plan"], "--lab stands after the task", "./lab TASK --lab"),
     (["status", "--jsn"], "status: no such option: --jsn", "did you mean --json?"),
     (["status", "--xyzzy"], "status: no such option: --xyzzy", "./lab status --help"),
     (["status", "--lab"], "status: --lab wants a value", "./lab status --help"),
     (["ssh"], "ssh: missing: NODE", "./lab ssh --help"),
     (["ssh", "lb2", "down"], "one task at a time; got ssh, down", "behind --"),
     (["plan", "status"], "one task at a time; got plan, status", "behind --"),
-    (["failover-test", "--repeat", "often"], "wants a whole number", "--help"),
+    (["failover-test", "--repeat", "often"], "--repeat must be a whole number; got 'often'", "--help"),
+    (["image.prune", "--keep=two"], "--keep must be a whole number; got 'two'", "--help"),
     (["--help", "nonsense"], "no such task: nonsense", ""),
     (["--nonsense"], "no such option: --nonsense", ""),
     (["--config", "x.yaml", "down"], "--config is Invoke's own option", "--lab FILE"),
@@ -156,13 +159,27 @@ def test_help_of_a_task(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert "Usage: ./lab ssh NODE" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", sorted(tasks.namespace.task_names))
-def test_every_task_has_a_one_line_help_and_explains_its_options(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    # A fresh copy of all parts: Invoke takes the help texts out of a task when it is asked for its arguments.
+def fresh_task(monkeypatch: pytest.MonkeyPatch, name: str) -> Task[Any]:
+    """Of a fresh copy of all parts: Invoke takes the help texts out of a task when it is asked for its arguments."""
     for part in [part for part in sys.modules if re.fullmatch(r"rackbox\.\w+_tasks", part)]:
         monkeypatch.delitem(sys.modules, part)
         monkeypatch.delattr(part)
-    task = runpy.run_path(str(PROJECT / "tasks.py"))["namespace"][name]
+    made: Task[Any] = runpy.run_path(str(PROJECT / "tasks.py"))["namespace"][name]
+    return made
+
+
+def test_help_tells_what_is_taken_where_nothing_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {argument.name: argument.help or "" for argument in fresh_task(monkeypatch, "image.prune").get_arguments()}
+    ends = {"keep": "3", "provider": "lxc", "os": "debian-13"}
+    assert {name: told[name].rpartition(" (default: ")[2] for name in ends} == {
+        name: f"{value})" for name, value in ends.items()
+    }
+    assert "default" not in told["dry_run"]
+
+
+@pytest.mark.parametrize("name", sorted(tasks.namespace.task_names))
+def test_every_task_has_a_one_line_help_and_explains_its_options(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    task = fresh_task(monkeypatch, name)
     assert task.__doc__
     assert len(task.__doc__.splitlines()) == 1
     assert [a.name for a in task.get_arguments() if not a.help] == []
@@ -223,7 +240,7 @@ DELEGATIONS = [
     ("schedule.status --json", "schedule", "show_status", (True,)),
     ("schedule.remove", "schedule", "remove", ()),
     ("schedule.run --due --jitter", "schedule", "run_now", (True, True)),
-    ("doctor --json", "doctor", "command", ("lxc", True, DEFAULT)),
+    ("doctor --json", "doctor", "command", ("", True, DEFAULT)),
     ("ssh lb1", "ssh", "command", (DEFAULT, "lb1", [])),
     (
         """ssh lb1 -- sh -c 'echo '\\''a  b'\\'' "$HOME"' '' -- --help -f""",

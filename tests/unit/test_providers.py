@@ -10,8 +10,18 @@ import pytest
 from rackbox.capabilities import CHECKS
 from rackbox.config import PROVIDERS as CONFIG_NAMES
 from rackbox.errors import EXIT_COULD_NOT_RUN
-from rackbox.providers import AUTO_ORDER, PLANNED, PROVIDERS, UNASKED, NoSuchProvider, open_provider, prove_provider
-from rackbox.show import plan_command, render_command
+from rackbox.paths import PROJECT
+from rackbox.providers import (
+    AUTO_ORDER,
+    CLUSTERS,
+    PLANNED,
+    PROVIDERS,
+    UNASKED,
+    NoSuchProvider,
+    open_provider,
+    prove_provider,
+)
+from rackbox.show import find_others, plan_command, render_command
 from rackbox.tools import Check, can_run
 
 
@@ -104,3 +114,23 @@ def test_but_not_rendered_and_nothing_is_left_behind(planned_lab: Path, tmp_path
     with pytest.raises(NoSuchProvider, match="virtualbox is not in this release"):
         render_command(planned_lab, tmp_path / "out")
     assert [entry.name for entry in tmp_path.iterdir()] == ["lab.yaml"]
+
+
+def test_a_plan_says_that_a_provider_has_no_clusters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (PROJECT / "config/kubernetes-small.yaml").read_text()
+    (tmp_path / "lab.yaml").write_text(f"provider: libvirt\n{text}")
+    assert plan_command(tmp_path / "lab.yaml", as_json=False, out=None) == 0
+    assert "Kubernetes not with provider libvirt, which has no clusters yet" in capsys.readouterr().out
+    assert {
+        name: [c.available for c in open_provider(name).capabilities if c.name == CLUSTERS] for name in PROVIDERS
+    } == {
+        "lxc": [True],
+        "libvirt": [False],
+    }
+
+
+def test_rendering_names_what_is_another_lab_s(tmp_path: Path) -> None:
+    for name in ("Vagrantfile", "nodes/lb1/user-data", "nodes/lb9/user-data", "nodes/lb1/more", ".git/config"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_others(["Vagrantfile", "nodes/lb1/user-data"], tmp_path) == ["nodes/lb1/more", "nodes/lb9"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from io import StringIO
 
@@ -70,7 +71,7 @@ def test_a_scenario_without_a_budget_cannot_be_judged() -> None:
     [
         ("pacemaker", "keepalived-killed", "is about keepalived; the lab's load_balancer.ha is pacemaker"),
         ("keepalived", "corosync-hung", "is about pacemaker; the lab's load_balancer.ha is keepalived"),
-        ("pacemaker", "holder-paused", "needs: whole machine paused; provider lxc cannot do that"),
+        ("pacemaker", "holder-paused", "provider lxc cannot do this: whole machine paused"),
     ],
 )
 def test_what_is_not_here_says_why(ha: str, name: str, why: str) -> None:
@@ -100,8 +101,10 @@ def test_the_list_says_what_a_fault_needs_and_who_can() -> None:
     assert rows["corosync-hung"]["stacks"] == ("pacemaker",)
     text = StringIO()
     Console(width=300, file=text).print(render_scenarios(list(rows.values())))
-    assert "whole machine paused (libvirt)" in text.getvalue()
+    assert "not here: provider lxc cannot do this: whole machine paused" in text.getvalue()
     assert "processes frozen (lxc)" in text.getvalue()
+    assert re.search(r"haproxy-killed .* 500ms  2 lb, 1 master", text.getvalue())
+    assert re.search(r"balancers-rebooted .* 1m  ", text.getvalue())
 
 
 def test_every_stack_has_its_catalogue() -> None:

@@ -128,4 +128,4 @@ def test_the_list_is_a_table() -> None:
     stream = io.StringIO()
     Console(file=stream, width=140).print(render_scenarios(list_scenarios(default_topology())))
     assert "haproxy-killed" in stream.getvalue()
-    assert "500 ms" in stream.getvalue()
+    assert " 500ms " in stream.getvalue()
