@@ -36,6 +36,7 @@ from rackbox.labfiles import render_files
 from rackbox.leaving import check_masters, forget_gone, leave
 from rackbox.locks import hold_lock
 from rackbox.progress import MachineBoard, Steps
+from rackbox.providers import IN_PLACE
 from rackbox.render import write_rendered
 from rackbox.runtimes import runtime_of
 from rackbox.state import LabState, save_state
@@ -72,7 +73,7 @@ def command(
     for name in machines:
         lab.require_node(name)
     if renew or machines:
-        require(lab, "renewal in place")
+        require(lab, IN_PLACE)
     health = bring_up(lab, console, resume=resume, box=box)
     if renew or machines:
         from rackbox.renew import renew_lab
@@ -343,7 +344,8 @@ def _find_box(lab: LiveLab, state: LabState, console: Console) -> Box:
     own = next((item.box for item in versions if item.version == state.box_version), None)
     if own is None:
         return current
-    hint = "`./lab up --renew` takes it"
+    in_place = any(item.name == IN_PLACE and item.available for item in lab.provider.capabilities)
+    hint = "`./lab up --renew` takes it" if in_place else "`./lab down` and `./lab up` take it"
     console.print(f"lab {lab.topology.lab} stays on box {own.version}; {current.version} is current: {hint}")
     return own
 

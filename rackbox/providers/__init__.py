@@ -29,6 +29,9 @@ class Capability:
     note: str
 
 
+IN_PLACE = "renewal in place"
+"""The capability that `up --renew` needs."""
+
 CLUSTERS = "Kubernetes"
 """The capability without which a lab with a cluster cannot be booted."""
 

@@ -21,7 +21,7 @@ from rackbox.errors import CommandFailed, LabError, MissingTool
 from rackbox.kvm import Kvm, prove_kvm
 from rackbox.paths import LabPaths
 from rackbox.place import Mount, enter_argv, remove_place
-from rackbox.providers import CLUSTERS, Capability
+from rackbox.providers import CLUSTERS, IN_PLACE, Capability
 from rackbox.providers.libvirt_disks import (
     BOX_IMAGE,
     SAVE_SECONDS,
@@ -82,7 +82,7 @@ class LibvirtProvider(PlacedProvider):
         Capability("whole machine paused", True, "its kernel, too: it answers nothing"),
         Capability("durability after a power cut", True, "but for a crash of this computer itself (cache=unsafe)"),
         Capability("snapshots while it runs", True, "memory and disks of all machines, at one moment"),
-        Capability("renewal in place", False, "take the lab down and up to use a new box"),
+        Capability(IN_PLACE, False, "take the lab down and up to use a new box"),
         Capability(CLUSTERS, False, "no clusters yet: lxc has them"),
     )
 

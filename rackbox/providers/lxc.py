@@ -25,7 +25,7 @@ from rackbox.errors import LabError, MissingTool
 from rackbox.limits import raise_limits, restore_limits
 from rackbox.paths import LabPaths
 from rackbox.place import NETNS_DIR, Mount, enter_argv, remove_place
-from rackbox.providers import CLUSTERS, Capability
+from rackbox.providers import CLUSTERS, IN_PLACE, Capability
 from rackbox.providers.placed import KILL_SCRIPT, RUNTIME, PlacedProvider, cut_links_script, place_of, port_name
 from rackbox.release import RELEASE_DIRECTORY
 from rackbox.run import run
@@ -65,7 +65,7 @@ class LxcProvider(PlacedProvider):
         Capability("whole machine paused", False, "its processes can be frozen, its kernel is the host's"),
         Capability("durability after a power cut", False, "the host's page cache survives: a cut proves restart only"),
         Capability("snapshots while it runs", False, "a container's memory is the host's"),
-        Capability("renewal in place", True, "one machine after the other takes a new box"),
+        Capability(IN_PLACE, True, "one machine after the other takes a new box"),
         Capability(CLUSTERS, True, "nodes are containers that run containers"),
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rackbox.ovf import CONTROLLER
 from rackbox.paths import LabPaths
-from rackbox.providers import CLUSTERS, Capability
+from rackbox.providers import CLUSTERS, IN_PLACE, Capability
 from rackbox.templating import Symbol, VagrantSetting, VagrantValue
 from rackbox.topology import Network, Node, Topology, Volume
 
@@ -27,7 +27,7 @@ CAPABILITIES = (
     Capability("whole machine paused", True, "its kernel, too: it answers nothing"),
     Capability("durability after a power cut", True, "but for a crash of this computer itself"),
     Capability("snapshots while it runs", False, "VirtualBox can; rackbox does not yet"),
-    Capability("renewal in place", False, "take the lab down and up to use a new box"),
+    Capability(IN_PLACE, False, "take the lab down and up to use a new box"),
     Capability(CLUSTERS, False, "no clusters yet: lxc has them"),
 )
 SEED = "seed.iso"

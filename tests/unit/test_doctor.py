@@ -249,7 +249,7 @@ def test_the_checks_run_at_the_same_time() -> None:
     assert time.monotonic() - started < 0.8
 
 
-@pytest.mark.parametrize("need", ["python", "lxc", "test"])
+@pytest.mark.parametrize("need", ["python", "lxc", "libvirt", "vm", "test", "vm-test"])
 def test_the_package_lists_are_whole(need: str) -> None:
     packages = load_packages(need)
     assert packages

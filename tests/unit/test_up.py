@@ -3,6 +3,7 @@ provisioned again, and taken in again by the balancers."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from rackbox import up
 from rackbox.box import Box
 from rackbox.errors import LabError
 from rackbox.paths import Home
+from rackbox.providers import open_provider
 from rackbox.state import LabState
 from tests.rendering import shipped
 
@@ -131,3 +133,21 @@ def test_resumed_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     state = made(phase="failed", failed=("master2",))
     done = boot(monkeypatch, PretendLab(tmp_path, NAMES), state, DIGESTS, resume=True)
     assert done == ["provisioned master2", "welcomed master2"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "hint"), [("lxc", "`./lab up --renew` takes it"), ("libvirt", "`./lab down` and `./lab up` take it")]
+)
+def test_a_lab_on_an_older_box_is_told_what_its_provider_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str, hint: str
+) -> None:
+    boxes = {version: Box("debian-13", provider, version, tmp_path, "") for version in ("1", "2")}
+    monkeypatch.setattr(up, "current_box", lambda *_: boxes["2"])
+    monkeypatch.setattr(up, "list_versions", lambda *_: [SimpleNamespace(box=b, version=v) for v, b in boxes.items()])
+    lab: Any = PretendLab(tmp_path, ["lb1"])
+    lab.home = Home(tmp_path / "data", tmp_path / "run")
+    lab.provider.name, lab.provider.capabilities = provider, open_provider(provider).capabilities
+    out = io.StringIO()
+    found = up._find_box(lab, LabState("default", "", provider, box_version="1"), Console(file=out, width=200))
+    assert found == boxes["1"]
+    assert out.getvalue() == f"lab default stays on box 1; 2 is current: {hint}\n"
