@@ -197,7 +197,7 @@ def test_lists_are_fetched_only_if_the_first_try_fails(sandbox: Sandbox) -> None
         (["doctor"], {"python3-venv"}, {"vagrant", "shellcheck"}),
         (["test"], {"python3-venv", "shellcheck", "shfmt"}, {"vagrant"}),
         (["test", "--e2e"], {"shellcheck", "vagrant", "packer"}, set()),
-        (["test", "--vm"], {"shellcheck", "vagrant-libvirt", "xorriso", "ovmf"}, {"vagrant-lxc"}),
+        (["test", "--vm"], {"shellcheck", "vagrant", "xorriso", "qemu-utils"}, {"lxc"}),
         (["image.list"], {"vagrant"}, {"shellcheck"}),
         (["ssh", "lb1", "--", "up"], {"python3-venv"}, {"vagrant"}),
     ],
