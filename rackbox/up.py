@@ -45,7 +45,7 @@ from rackbox.templating import RenderedFile
 from rackbox.tools import check_tools, works
 from rackbox.topology import Node
 from rackbox.vagrant_adapter import VagrantAdapter
-from rackbox.volume_command import check_volumes, require
+from rackbox.volume_command import can, check_volumes, require
 
 HEALTHY_TIMEOUT = 90.0
 """Seconds from the last hook's end until services have found each other: elections, peers, mounts."""
@@ -344,8 +344,7 @@ def _find_box(lab: LiveLab, state: LabState, console: Console) -> Box:
     own = next((item.box for item in versions if item.version == state.box_version), None)
     if own is None:
         return current
-    in_place = any(item.name == IN_PLACE and item.available for item in lab.provider.capabilities)
-    hint = "`./lab up --renew` takes it" if in_place else "`./lab down` and `./lab up` take it"
+    hint = "`./lab up --renew` takes it" if can(lab, IN_PLACE) else "`./lab down` and `./lab up` take it"
     console.print(f"lab {lab.topology.lab} stays on box {own.version}; {current.version} is current: {hint}")
     return own
 
