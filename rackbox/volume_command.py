@@ -12,6 +12,7 @@ from rackbox.durations import format_size
 from rackbox.errors import EXIT_OK, LabError
 from rackbox.lab import LiveLab, lab_lock, open_lab
 from rackbox.load import load_topology
+from rackbox.providers import PROVIDERS, Provider, open_provider
 from rackbox.roles import BOX_DISK_MIB
 from rackbox.volumes import check_change, check_room, group_of, grow_volume, parse_wish, read_group, refuse
 
@@ -65,11 +66,17 @@ def check_volumes(lab: LiveLab) -> None:
 
 
 def can(lab: LiveLab, capability: str) -> bool:
-    return any(item.name == capability and item.available for item in lab.provider.capabilities)
+    return capability in _abilities(lab.provider)
 
 
 def require(lab: LiveLab, capability: str) -> None:
     """Raise unless the lab's provider can do that."""
     if not can(lab, capability):
         note = next((f": {item.note}" for item in lab.provider.capabilities if item.name == capability), "")
-        raise LabError(f"provider {lab.provider.name}: no {capability}{note}", "`provider: libvirt` can")
+        able = [name for name in PROVIDERS if capability in _abilities(open_provider(name))]
+        hint = " or ".join(f"`provider: {name}`" for name in able)
+        raise LabError(f"provider {lab.provider.name}: no {capability}{note}", f"{hint} can" if able else "")
+
+
+def _abilities(provider: Provider) -> set[str]:
+    return {item.name for item in provider.capabilities if item.available}

@@ -17,6 +17,7 @@ from rackbox.errors import LabError
 from rackbox.paths import Home
 from rackbox.providers import open_provider
 from rackbox.state import LabState
+from rackbox.volume_command import require
 from tests.rendering import shipped
 
 TOPOLOGY = shipped("default")
@@ -151,3 +152,14 @@ def test_a_lab_on_an_older_box_is_told_what_its_provider_can(
     found = up._find_box(lab, LabState("default", "", provider, box_version="1"), Console(file=out, width=200))
     assert found == boxes["1"]
     assert out.getvalue() == f"lab default stays on box 1; 2 is current: {hint}\n"
+
+
+@pytest.mark.parametrize(
+    ("provider", "capability", "hint"),
+    [("libvirt", "renewal in place", "`provider: lxc` can"), ("lxc", "LVM volumes", "`provider: libvirt` can")],
+)
+def test_what_a_provider_cannot_names_the_one_that_can(provider: str, capability: str, hint: str) -> None:
+    lab: Any = SimpleNamespace(provider=open_provider(provider))
+    with pytest.raises(LabError, match=f"provider {provider}: no {capability}") as error:
+        require(lab, capability)
+    assert error.value.hint == hint
