@@ -2,8 +2,8 @@
 config goes over it. Pure data, so that a config can be checked without knowing what a scenario does.
 
 They are what holds on any computer that is not overloaded; what a quiet one reaches is several times less. The two
-``holder-cut-off-from-…`` last as long as the fault does; ``api-server-hung`` until three checks of a second each have
-failed, a second apart (`check.patient`)."""
+``holder-cut-off-from-…`` last as long as the fault does; ``api-server-hung`` until four checks of a second each have
+failed (`check.patient`)."""
 
 from __future__ import annotations
 

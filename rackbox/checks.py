@@ -243,6 +243,10 @@ def _services(config: Config) -> Found:
             yield (*here, "check", "path"), f"must be given for {check.type}; got nothing"
         if check.type == "tcp" and check.path is not None:
             yield (*here, "check", "path"), f"must not be given for tcp; got {check.path}"
+        if check.type not in ("http", "https") and check.path is None and check.first_port is not None:
+            yield (*here, "check", "first_port"), f"must not be given for tcp; got {check.first_port}"
+        if (check.first_port is None) != (check.first_path is None):
+            yield (*here, "check", "first_port"), "must be given together with first_path; got one of them"
         if check.fast_interval > check.interval:
             interval, fast = format_duration(check.interval), format_duration(check.fast_interval)
             yield (*here, "check", "fast_interval"), f"must be at most interval ({interval}); got {fast}"

@@ -90,6 +90,11 @@ class CheckConfig(Section):
     )
     path: Annotated[str | None, URL_PATH.optional()] = key(None, "What http and https ask for.")
     port: Annotated[int | None, PORT.optional()] = key(None, "Where is asked. Default: the port that serves.")
+    # For a server that does not say that it has lost what it stands on, but keeps everybody waiting.
+    first_port: Annotated[int | None, PORT.optional()] = key(
+        None, "http and https: a port of the same machine that is asked first, by HTTP; it has to say 200, too."
+    )
+    first_path: Annotated[str | None, URL_PATH.optional()] = key(None, "What is asked for at `first_port`.")
     # The fast interval counts while a backend is in doubt: one that refuses is taken out within about 700 ms, a silent
     # one within 1.6 s. `fall` is no lower, since `connect_timeout` bounds a check's TLS handshake, too: a busy computer
     # misses it now and then, often on all backends at the same time. A dead one costs little meanwhile: its connections

@@ -37,8 +37,8 @@ def plan_json(topology: Topology, capabilities: Sequence[Capability] = ()) -> di
       arp_refresh, keepalived: {advert_ms, down_timer_adverts, check, script_interval_ms, script_weight, script_fall,
       script_rise, priorities, preempt}}
     - ``services``: list of {name, fqdn, port, host_port, backends: [{name, address, port}], check: {type, path,
-      port (0: the backends'), interval_ms, fast_interval_ms, fall, rise, patient, fail_open}, proxy_protocol,
-      balance, connect_timeout_ms, stream_timeout_ms}
+      port (0: the backends'), first_port (0: none), first_path, interval_ms, fast_interval_ms, fall, rise, patient,
+      fail_open}, proxy_protocol, balance, connect_timeout_ms, stream_timeout_ms}
     - ``gluster``: null or {volume, mount}
     - ``kubernetes``: null or {source, version (null: any), endpoint, pod_network, service_network, dns_address, pool:
       [first-last], proxy, runtime, etcd, ingress: traefik|none, ingress_domain (null: none)}
@@ -213,6 +213,8 @@ def _service_json(domain: str, service: Service) -> dict[str, Any]:
             "type": check.type,
             "path": check.path,
             "port": check.port,
+            "first_port": check.first_port,
+            "first_path": check.first_path,
             "interval_ms": check.interval_ms,
             "fast_interval_ms": check.fast_interval_ms,
             "fall": check.fall,

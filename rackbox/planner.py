@@ -231,6 +231,8 @@ def _plan_service(service: ServiceConfig, nodes: tuple[Node, ...], kubernetes: K
             rise=check.rise,
             authority="kubernetes" if is_api else "lab",
             port=check.port or 0,
+            first_port=check.first_port or 0,
+            first_path=check.first_path or "",
             patient=check.patient,
             fail_open=check.fail_open and len(backends) > 1,
         ),

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rackbox.config_kubernetes import NODE_PORT_PING, NODE_PORT_WEB, NODE_PORT_WEBSECURE
+from rackbox.config_kubernetes import ETCD_HEALTH_PORT, NODE_PORT_PING, NODE_PORT_WEB, NODE_PORT_WEBSECURE
 from rackbox.credentials import Credentials
 from rackbox.hooks import VAGRANTFILE, SourceFile, Sources
 from rackbox.release import RELEASE_DIRECTORY, STORAGE_CLASS, Release
@@ -296,6 +296,7 @@ class _Renderer:
             "stats_password": self._credentials.stats_password,
             "gluster_mount_unit": f"{escape_unit_path(topology.gluster_mount)}.mount",
             "kubernetes": topology.kubernetes,
+            "etcd_health_port": ETCD_HEALTH_PORT,
             "release_directory": RELEASE_DIRECTORY,
             "runtime": runtime_of(topology),
             "node_ports": {"web": NODE_PORT_WEB, "websecure": NODE_PORT_WEBSECURE, "ping": NODE_PORT_PING},

@@ -116,7 +116,8 @@ class Check:
     """How HAProxy asks a backend whether it is well. ``path`` is for ``http`` and ``https``; ``port`` is where it asks,
     0 for the backend's own. ``authority`` says whose CA the backend's certificate must be of: the ``lab``'s, or
     ``kubernetes``' own, where none of the lab's counts. ``patient``:
-    a check has its whole interval, its TLS handshake included. ``fail_open``: where none of several backends is well,
+    a check has its whole interval, its TLS handshake included. ``first_port``, 0 for none, is asked for ``first_path``
+    before, by HTTP: both have to say 200. ``fail_open``: where none of several backends is well,
     all are tried."""
 
     type: CheckType
@@ -127,6 +128,8 @@ class Check:
     rise: int
     authority: Literal["lab", "kubernetes"] = "lab"
     port: int = 0
+    first_port: int = 0
+    first_path: str = ""
     patient: bool = False
     fail_open: bool = True
 

@@ -32,10 +32,15 @@ fi
 ETCD_IS_A_POD = "grep --quiet '^RACKBOX_ETCD=' /etc/rackbox/env"
 """Bash: whether the kubelet starts etcd on this machine, and not systemd."""
 
-# A kubelet waits longer each time before it starts a container again that has ended, up to five minutes; it forgets
-# that when it is started again itself. Its containers go on meanwhile.
+# A kubelet waits before it starts a container again that has ended more than once: ten seconds, and before Kubernetes
+# 1.35 longer each time, up to five minutes. It forgets that when it is started again itself, but asks the API server
+# beside it for a minute then, which waits for this very container: so that comes last. Its containers go on meanwhile.
 _MEND_POD = """\
 {go_on} || true
+for _ in {{1..40}}; do
+    ! pgrep --full '{ids}' >/dev/null || break
+    sleep 0.25
+done
 if ! pgrep --full '{ids}' >/dev/null; then
     systemctl restart kubelet.service
 fi

@@ -245,14 +245,37 @@ def test_masters_found_an_etcd_of_pods_together_or_join_it(tmp_path: Path) -> No
         assert guest.hook("master/32-make-etcd.sh", **extra).returncode == 0
         made = list(yaml.safe_load_all((guest.root / "etc/kubernetes/manifests/etcd.yaml").read_text()))[1]
         arguments = {argument["name"]: argument["value"] for argument in made["etcd"]["local"]["extraArgs"]}
-        return {name: value for name, value in arguments.items() if name.startswith("initial-cluster")}
+        return {name: value for name, value in arguments.items() if name.startswith(("initial-cluster", "listen-"))}
 
     everybody = ",".join(f"master{number}=https://192.168.1.1{number}:2380" for number in (1, 2, 3))
-    lab = {"initial-cluster-token": STACKED}
+    metrics = "http://127.0.0.1:2381,http://192.168.1.11:2381"
+    lab = {"initial-cluster-token": STACKED, "listen-metrics-urls": metrics}
     assert told() == lab | {"initial-cluster": everybody, "initial-cluster-state": "new"}
     joining = guest.root / "var/lib/etcd/joining"
     _put(joining, "ETCD_INITIAL_CLUSTER_STATE=existing\nETCD_INITIAL_CLUSTER=a=https://192.168.1.9:2380\n")
     assert told() == lab | {"initial-cluster": "a=https://192.168.1.9:2380", "initial-cluster-state": "existing"}
+
+
+def test_an_etcd_of_pods_that_the_balancers_could_not_ask_is_made_anew(tmp_path: Path) -> None:
+    guest, extra = make_guest(tmp_path, "master1", STACKED)
+    manifest = guest.root / "etc/kubernetes/manifests/etcd.yaml"
+    made = []
+    for _ in range(2):
+        assert guest.hook("master/32-make-etcd.sh", **extra).returncode == 0
+        made.append(bool(guest.calls()))
+    assert made == [True, False]
+    manifest.write_text(manifest.read_text().replace(",http://192.168.1.11:2381", ""))
+    assert guest.hook("master/32-make-etcd.sh", **extra).returncode == 0
+    assert ",http://192.168.1.11:2381" in manifest.read_text()
+
+
+def test_masters_agree_on_what_the_cluster_is(tmp_path: Path) -> None:
+    """Whoever finds another configuration than its own in the cluster applies the add-ons again, beside the others."""
+    texts = set()
+    for name in ("master1", "master2"):
+        guest, _ = make_guest(tmp_path / name, name, STACKED)
+        texts.add((guest.root / "etc/rackbox/kubernetes/kubeadm.yaml").read_text().partition("\n---\n")[2])
+    assert len(texts) == 1
 
 
 def test_a_certificate_that_is_renewed_reaches_the_pod(tmp_path: Path) -> None:

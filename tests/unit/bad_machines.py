@@ -299,6 +299,20 @@ BALANCER = [
         "must be given for https",
     ),
     Bad(
+        "asked first by a check that asks nothing",
+        SERVICE + "    - {name: web, port: 80, backend: master, check: {first_port: 81, first_path: /}}\n",
+        9,
+        "load_balancer.services[1].check.first_port",
+        "must not be given for tcp",
+    ),
+    Bad(
+        "asked first, but for what",
+        SERVICE + "    - {name: web, port: 80, backend: master, check: {path: /, first_port: 81}}\n",
+        9,
+        "load_balancer.services[1].check.first_port",
+        "must be given together with first_path",
+    ),
+    Bad(
         "path that would break the configuration",
         SERVICE + '    - {name: web, port: 80, backend: master, check: {path: "/a b"}}\n',
         9,

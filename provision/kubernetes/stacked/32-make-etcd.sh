@@ -11,12 +11,14 @@ config=$RACKBOX_ROOT/etc/rackbox/kubernetes/kubeadm.yaml
 manifest=$RACKBOX_ROOT/etc/kubernetes/manifests/etcd.yaml
 made=$RACKBOX_ROOT/var/lib/rackbox/etcd-made-from
 
-if cmp --silent "$config" "$made" && [[ -e $manifest && ! -e $joining ]]; then
-  exit 0
-fi
-# Whom a cluster is founded with; a member that joins one has been told by 05-join-etcd.sh who is there.
+# Where the balancers ask it, and whom a cluster is founded with; a member that joins one has been told by
+# 05-join-etcd.sh who is there.
 # shellcheck source=/dev/null
 . "$RACKBOX_ROOT/etc/default/etcd"
+if cmp --silent "$config" "$made" && [[ ! -e $joining ]] &&
+  grep --quiet --no-messages --fixed-strings "$ETCD_LISTEN_METRICS_URLS" "$manifest"; then
+  exit 0
+fi
 if [[ -e $joining ]]; then
   # shellcheck source=/dev/null
   . "$joining"
@@ -24,6 +26,7 @@ fi
 told=$(mktemp)
 trap 'rm -f "$told"' EXIT
 sed "/^    extraArgs:\$/a\\
+      - {name: listen-metrics-urls, value: \"$ETCD_LISTEN_METRICS_URLS\"}\\
       - {name: initial-cluster, value: \"$ETCD_INITIAL_CLUSTER\"}\\
       - {name: initial-cluster-state, value: \"$ETCD_INITIAL_CLUSTER_STATE\"}" "$config" >"$told"
 kubeadm init phase etcd local --config "$told"
