@@ -188,10 +188,17 @@ def test_haproxy_tries_all_where_checks_find_nobody_well(machine: str, served: b
     assert lines[1:] == (["master1", "master2"] if served else [])
 
 
-@pytest.mark.parametrize(("change", "state"), [("", "UP"), ("s/^listen api$/&\\n  timeout check 1s/", "DOWN")])
-def test_haproxy_leaves_a_slow_api_server_alone(change: str, state: str, inside: Inside) -> None:
+@pytest.mark.parametrize(
+    ("change", "etcd", "state"),
+    [
+        pytest.param("", True, "UP", id="as it is"),
+        pytest.param("s/^listen api$/&\\n  timeout check 1s/", True, "DOWN", id="checked as others are"),
+        pytest.param("", False, "DOWN", id="without its etcd"),
+    ],
+)
+def test_haproxy_leaves_a_slow_api_server_alone(change: str, etcd: bool, state: str, inside: Inside) -> None:
     """It answers well, and needs more than `connect_timeout` for each handshake. With checks as other services have
-    them it is taken out."""
+    them it is taken out; and so it is where nobody answers for its etcd."""
     script = f"""
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=slow -days 2 \\
       -keyout /run/key.pem -out /run/cert.pem 2>/dev/null
@@ -200,7 +207,7 @@ def test_haproxy_leaves_a_slow_api_server_alone(change: str, state: str, inside:
     mkdir -p /run/haproxy
     ip link set lo up
     ip address add 192.168.1.11/32 dev lo
-    python3 -c '{SLOW_SERVER}' &
+    python3 -c '{SLOW_SERVER}' {"etcd" if etcd else ""} &
     until ss --listening --tcp --numeric | grep -q 192.168.1.11:6443; do sleep 0.1; done
     haproxy -f /run/haproxy.cfg >/run/haproxy.log 2>&1 &
     sleep 8
@@ -211,7 +218,7 @@ def test_haproxy_leaves_a_slow_api_server_alone(change: str, state: str, inside:
 
 
 SLOW_SERVER = """
-import http.server, ssl, time
+import http.server, ssl, sys, threading, time
 class Slow(http.server.ThreadingHTTPServer):
     def finish_request(self, request, address):
         time.sleep(0.6)
@@ -223,6 +230,9 @@ class Ready(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain("/run/cert.pem", "/run/key.pem")
+if sys.argv[1:]:
+    etcd = http.server.ThreadingHTTPServer(("192.168.1.11", 2381), Ready)
+    threading.Thread(target=etcd.serve_forever, daemon=True).start()
 Slow(("192.168.1.11", 6443), Ready).serve_forever()
 """
 

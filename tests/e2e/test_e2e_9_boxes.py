@@ -113,7 +113,7 @@ def test_stock_vagrant_installs_it_and_sees_the_next_version_as_an_update(shelf:
     assert f"rackbox/{OS} (lxc, {shelf.box.version}" in vagrant("box", "list")
     assert "up to date" in vagrant("box", "outdated", "--global")
     catalogue = json.loads(catalogue_path(shelf.home.boxes, OS).read_text())
-    entry = catalogue["versions"][-1]
+    entry = next(entry for entry in catalogue["versions"] if entry["version"] == shelf.box.version)
     catalogue["versions"].append({**entry, "version": "20990101.1"})
     catalogue_path(shelf.home.boxes, OS).write_text(json.dumps(catalogue))
     said = vagrant("box", "outdated", "--global")
