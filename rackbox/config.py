@@ -44,7 +44,7 @@ from rackbox.topology import Role
 from rackbox.yamlfile import KeyPath, YamlFile, dotted, load_yaml
 
 # Open lists: a new operating system, provider or balancer stack is a name here and one file where its kind lives.
-OPERATING_SYSTEMS = ("debian-13", "debian-12", "ubuntu-24.04")
+OPERATING_SYSTEMS = ("debian-13", "debian-12", "ubuntu-26.04", "ubuntu-24.04")
 PROVIDERS = ("auto", "lxc", "libvirt", "virtualbox")
 
 # The service that a lab with masters has unless it lists its own. The check is *serializable*: it asks the member

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from rackbox.task import Context, command, group
 
-_OS = "which release: debian-13, debian-12 or ubuntu-24.04"
+_OS = "which release: debian-13, debian-12, ubuntu-26.04 or ubuntu-24.04"
 _PROVIDER = "for which provider: lxc, libvirt or virtualbox"
 
 

@@ -102,7 +102,7 @@ KEYS = [
         START + "os: debian-7\n",
         4,
         "os",
-        "must be one of debian-13, debian-12, ubuntu-24.04; got debian-7",
+        "must be one of debian-13, debian-12, ubuntu-26.04, ubuntu-24.04; got debian-7",
     ),
     Bad(
         "unknown provider",

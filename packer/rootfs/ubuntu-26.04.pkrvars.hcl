@@ -1,0 +1,4 @@
+os           = "ubuntu-26.04"
+suite        = "resolute"
+components   = "main,universe"
+kernel_image = "linux-image-virtual"
