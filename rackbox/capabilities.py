@@ -73,7 +73,7 @@ def check_python() -> Check:
 
 def check_root() -> Check:
     uid = os.geteuid()
-    fix = "run as root: system containers with their own networks and mounts need it"
+    fix = "run as root: machines with networks and mounts of their own need it"
     return Check("root", uid == 0, "yes" if uid == 0 else f"user id {uid}", "root", fix)
 
 
@@ -311,11 +311,6 @@ def _vm_build_checks() -> tuple[Probe, ...]:
     )
 
 
-def check_release() -> Check:
-    fix = "`./lab render` writes its Vagrantfile; boot labs with --provider lxc or libvirt"
-    return Check("rackbox", False, "plans and renders labs of VirtualBox", "boots them: not in this release", fix)
-
-
 def check_build_root() -> Check:
     uid = os.geteuid()
     fix = "run as root: a box's tree has files of many owners"
@@ -360,12 +355,14 @@ CHECKS: Mapping[str, tuple[Probe, ...]] = {
     "libvirt": _libvirt_checks(),
     "libvirt+kvm": (check_kvm_works, *_libvirt_checks()),
     "virtualbox": (
-        check_release,
+        check_root,
         check_vagrant,
         check_virtualbox,
         check_virtualbox_driver,
         check_virtualbox_module,
+        *(partial(check_package, package) for package in load_packages("libvirt") if package.name == "xorriso"),
         partial(check_disk, LEAST_DISK_VM_GIB),
+        check_memory,
     ),
 }
 NOTES: Mapping[str, tuple[Probe, ...]] = {

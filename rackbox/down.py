@@ -69,6 +69,8 @@ def tear_down(lab: LiveLab, console: Console, *, keep: bool = False) -> None:
                     open_vagrant(lab).destroy(sorted(existing))
         with steps.step("networks removed"):
             lab.provider.remove(lab.topology, lab.paths)
+        if not keep:
+            lab.provider.forget_machines(lab.topology, lab.paths)
         shutil.rmtree(lab.paths.runtime, ignore_errors=True)
         state = lab.state
         if keep and state:

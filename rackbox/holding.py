@@ -23,6 +23,7 @@ ARP_PROBE = "floating-ip-arp"
 ALTERNATION_SECONDS = 1.0
 """An old MAC that answers again within this time after a new one never let go."""
 _TRUSTED_DELAY = 1.0
+_LONGEST_QUIET_WAY = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +104,31 @@ class _Watched:
         self.lost = None
 
 
-def moment(record: Record) -> float:
-    """When it happened in the guest, on this computer's monotonic clock: the record's own time less its way here. A
-    guest whose clock is ahead, or more than a second behind, is not believed."""
-    told = record.fields.get("wall_guest")
-    if isinstance(told, bool) or not isinstance(told, int | float):
-        return record.t
-    delay = record.wall - told
-    return record.t - delay if 0 <= delay < _TRUSTED_DELAY else record.t
+def moments(records: Iterable[Record]) -> dict[int, float]:
+    """When each word of a watcher was true in the guest, on this computer's monotonic clock, by the record's ``id()``:
+    the record's own time less its way here.
+
+    A virtual machine takes its clock's second from a chip, and may be up to one behind for as long as it runs. A quiet
+    machine's word is here in milliseconds: if all of a machine's words took longer, it is its clock that differs, by
+    the shortest of them. What is still ahead then, or more than a second behind, is not believed.
+    """
+    told: list[tuple[Record, tuple[str, int], float]] = []
+    lost: dict[str, int] = {}  # whoever was out of touch may have been booted since: another clock
+    for record in records:
+        if record.event == "watch-lost":
+            lost[record.source] = lost.get(record.source, 0) + 1
+        guest = record.fields.get("wall_guest")
+        if record.event == "address" and isinstance(guest, int | float) and not isinstance(guest, bool):
+            told.append((record, (record.source, lost.get(record.source, 0)), record.wall - guest))
+    shortest: dict[tuple[str, int], float] = {}
+    for _, clock, delay in told:
+        shortest[clock] = min(delay, shortest.get(clock, delay))
+    found = {}
+    for record, clock, delay in told:
+        differs = shortest[clock] if not 0 <= shortest[clock] <= _LONGEST_QUIET_WAY else 0.0
+        way = delay - differs
+        found[id(record)] = record.t - way if 0 <= way < _TRUSTED_DELAY else record.t
+    return found
 
 
 def read_holding(history: History) -> Holding | None:
@@ -165,8 +183,9 @@ def read_holding(history: History) -> Holding | None:
 
 def _in_order(history: History) -> list[tuple[float, Record]]:
     """The records that bear on holding, by when they happened; what is as old as another keeps its place behind it."""
+    told = moments(history.records)
     wanted = [
-        (moment(record) if record.event == "address" else record.t, record)
+        (told.get(id(record), record.t), record)
         for record in history.records
         if record.source == "fault" or record.event in ("address", "watch-lost", "power")
     ]

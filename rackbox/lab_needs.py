@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from rackbox.durations import format_size
-from rackbox.providers.virtualbox import host_only
+from rackbox.providers.virtualbox_settings import host_only
 from rackbox.roles import BOX_DISK_MIB
 from rackbox.tools import Check
 from rackbox.topology import Topology

@@ -139,6 +139,10 @@ def _remove(home: Home, os_name: str, provider: str, staying: Iterable[BoxVersio
     good = [item.box for item in staying if item.state in ("current", "kept")]
     save_catalogue(home.boxes, os_name, provider, good)
     for item in gone:
+        if provider == "virtualbox" and item.what.startswith("installed"):
+            from rackbox.providers.virtualbox import remove_base
+
+            remove_base(item.path)
         remove_tree(item.path)
         parent = item.path.parent
         if item.what.startswith("installed") and not any(parent.iterdir()):

@@ -16,7 +16,7 @@ from rackbox.consoles import open_console
 from rackbox.errors import EXIT_OK, LabError
 from rackbox.load import load_lab, settle_kubernetes
 from rackbox.plan import plan_json, print_plan
-from rackbox.providers import CLUSTERS, NoSuchProvider, open_provider
+from rackbox.providers import CLUSTERS, open_provider
 
 if TYPE_CHECKING:
     from rackbox.config import Config
@@ -30,13 +30,9 @@ def plan_command(lab_file: Path, as_json: bool, out: Path | None) -> int:
     """Print the lab as tables, or as JSON; ``out`` gets the JSON in any case."""
     config, topology = load_lab(lab_file)
     topology, choice = _settle(config, topology, lab_file)
-    try:
-        provider = open_provider(config.provider)
-    except NoSuchProvider as error:  # a plan is one all the same: the topology is every provider's
-        name, capabilities = config.provider, [("runs here", False, error.message.removeprefix("provider: "))]
-    else:
-        name = provider.name
-        capabilities = [(item.name, item.available, item.note) for item in provider.capabilities]
+    provider = open_provider(config.provider)
+    name = provider.name
+    capabilities = [(item.name, item.available, item.note) for item in provider.capabilities]
     kubernetes = choice.words if choice else None
     if choice is not None and (CLUSTERS, False) in {(what, able) for what, able, _ in capabilities}:
         kubernetes = f"not with provider {name}, which has no clusters yet: boot it with --provider lxc"

@@ -37,7 +37,7 @@ HELP = {
     "lab": "the lab's YAML file (default: $RACKBOX_LAB, else config/default.yaml)",
     "json": "print JSON on standard output and nothing else",
     "out": "write the JSON to this file",
-    "provider": "what runs the machines: auto, lxc, libvirt (default: as the lab's file says)",
+    "provider": "what runs the machines: auto, lxc, libvirt, virtualbox (default: as the lab's file says)",
 }
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})

@@ -255,6 +255,7 @@ systemctl restart --no-block rackbox-provision.service"""
 def _remove_machines(lab: LiveLab, vagrant: VagrantAdapter, names: Sequence[str]) -> None:
     for name in names:
         lab.connections.close(name)
+    lab.provider.before_removal(lab.topology, names, lab.paths)
     vagrant.destroy(names)
 
 

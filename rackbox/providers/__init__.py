@@ -124,6 +124,15 @@ class Provider(Protocol):
         along (its archive in ``paths.kept``) into the root of one that is about to be made."""
         ...
 
+    def before_removal(self, topology: Topology, names: Sequence[str], paths: LabPaths) -> None:
+        """Take out of machines that Vagrant is about to remove what is to outlive them: disks of their volumes."""
+        ...
+
+    def forget_machines(self, topology: Topology, paths: LabPaths) -> None:
+        """Remove what is left of the lab's machines outside of its directory, which is about to go. The lab may have
+        been kept, or this computer been booted since: nothing needs to be prepared."""
+        ...
+
     def fit_disks(self, topology: Topology, node: Node, paths: LabPaths) -> None:
         """Have a running machine's disks be as large as the topology has them; what is to follow inside is its hooks'
         affair. Nothing is made smaller."""
@@ -204,17 +213,20 @@ def _libvirt() -> Provider:
     return LibvirtProvider()
 
 
-PROVIDERS: dict[str, Callable[[], Provider]] = {"lxc": _lxc, "libvirt": _libvirt}
+def _virtualbox() -> Provider:
+    from rackbox.providers.virtualbox import VirtualboxProvider
+
+    return VirtualboxProvider()
+
+
+PROVIDERS: dict[str, Callable[[], Provider]] = {"lxc": _lxc, "libvirt": _libvirt, "virtualbox": _virtualbox}
 
 AUTO_ORDER = ("libvirt+kvm", "lxc", "libvirt")
 """``provider: auto`` takes the first of these that works. What stands behind a + is asked for beside the provider
-itself: emulated machines come last."""
+itself: emulated machines come last, and VirtualBox is a user's own, taken only by name."""
 
 UNASKED = "lxc"
 """What ``auto`` is taken for where nothing is asked: in a plan, and by commands on a lab that is not up."""
-
-PLANNED = ("virtualbox",)
-"""Names that a config may have and that nothing here can run yet: such a lab can be planned, not booted."""
 
 
 class NoSuchProvider(LabError):
@@ -227,8 +239,6 @@ def open_provider(name: str) -> Provider:
     if name in PROVIDERS:
         return PROVIDERS[name]()
     hint = "set `provider: auto`, or boot it with --provider lxc"
-    if name in PLANNED:
-        raise NoSuchProvider(f"provider: {name} is not in this release; there is {', '.join(PROVIDERS)}", hint)
     raise NoSuchProvider(f"provider: must be auto or one of {', '.join(PROVIDERS)}; got {name}", hint)
 
 

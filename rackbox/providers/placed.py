@@ -61,6 +61,12 @@ class PlacedProvider(ABC):
     def host_argv(self, topology: Topology, argv: Sequence[str]) -> list[str]:
         return enter_argv(place_of(topology), argv)
 
+    def before_removal(self, topology: Topology, names: Sequence[str], paths: LabPaths) -> None:  # noqa: B027 - as below
+        """What outlives a machine is none of Vagrant's."""
+
+    def forget_machines(self, topology: Topology, paths: LabPaths) -> None:  # noqa: B027 - as below
+        """All that there is of them is in the lab's own directory."""
+
     def hold_power(self, topology: Topology) -> None:  # noqa: B027 - there is nothing to do for most
         """As quick as it is."""
 

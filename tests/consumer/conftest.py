@@ -17,6 +17,7 @@ from rackbox.hooks import load_sources
 from rackbox.paths import find_home
 from rackbox.render import VagrantTarget, render_lab, write_rendered
 from tests.consumer.programs import pause, pause_image, tools  # noqa: F401 - fixtures
+from tests.consumer.virtualbox_root import vbox_root  # noqa: F401 - a fixture
 from tests.rendering import RELEASE, settings_of, shipped
 
 Done = subprocess.CompletedProcess[str]

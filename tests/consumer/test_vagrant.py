@@ -17,7 +17,7 @@ from rackbox.credentials import ensure_credentials
 from rackbox.hooks import load_sources
 from rackbox.kvm import Kvm
 from rackbox.paths import LabPaths
-from rackbox.providers import virtualbox
+from rackbox.providers import virtualbox_settings
 from rackbox.providers.libvirt import LibvirtProvider
 from rackbox.render import VagrantTarget, render_lab, write_rendered
 from rackbox.templating import VagrantSetting
@@ -26,7 +26,7 @@ from tests.rendering import shipped
 SETTINGS: dict[str, Callable[..., tuple[VagrantSetting, ...]]] = {
     "libvirt-emulated": LibvirtProvider(Kvm(False, "no answer")).vagrant_settings,
     "libvirt-kvm": LibvirtProvider(Kvm(True, "a guest ran")).vagrant_settings,
-    "virtualbox": virtualbox.vagrant_settings,
+    "virtualbox": virtualbox_settings.machine_settings,
 }
 
 

@@ -23,15 +23,16 @@ from rackbox.hooks import load_sources
 from rackbox.layout import load_layout
 from rackbox.packing import pack
 from rackbox.paths import LabPaths
-from rackbox.providers import virtualbox
+from rackbox.providers import virtualbox_settings as settings
+from rackbox.providers.virtualbox import parse_info
 from rackbox.render import VagrantTarget, render_lab, write_rendered
 from rackbox.run import run
 from rackbox.seed import write_seed
 from rackbox.topology import Node, Topology
+from tests.consumer.virtualbox_root import TOOLS
 from tests.rendering import shipped
 
 pytestmark = [pytest.mark.virtualbox, pytest.mark.timeout(900, func_only=False)]
-TOOLS = Path(__file__).parent / "virtualbox"
 RECORDED = TOOLS / "commands.txt"
 BOX = "rackbox/debian-13"
 MACHINES = {"small": ("gateway", "lb1", "lb2", "master1"), "default": ("gateway", "gluster1")}
@@ -61,29 +62,12 @@ class Made:
     paths: LabPaths
 
     def info(self, machine: str) -> dict[str, str]:
-        return read_info((self.directory / f"{machine}.info").read_text())
+        return parse_info((self.directory / f"{machine}.info").read_text())
 
     @property
     def commands(self) -> list[list[str]]:
         lines = (self.directory.parent.parent / "commands.jsonl").read_text().splitlines()
         return [["again"] if line == "again" else json.loads(line) for line in lines]
-
-
-def read_info(text: str) -> dict[str, str]:
-    """``showvminfo --machinereadable``: a name and a value a line, each in quotes or not."""
-    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
-    return {name.strip('"'): value.strip('"') for name, value in pairs}
-
-
-@pytest.fixture(scope="session")
-def vbox_root() -> Path:
-    named = os.environ.get("RACKBOX_TEST_VIRTUALBOX", "")
-    if os.geteuid() != 0 or not (Path(named) / "usr/lib/virtualbox/VBoxManage").is_file() or not named:
-        pytest.fail(
-            "needs a VirtualBox in a directory of its own: as root, `tests/consumer/virtualbox/unpack DIRECTORY`, "
-            f"then again with RACKBOX_TEST_VIRTUALBOX=DIRECTORY; got {named or 'nothing'}"
-        )
-    return Path(named).resolve()
 
 
 @pytest.fixture(scope="session")
@@ -104,16 +88,17 @@ def make(lab: str, box: Path, vbox_root: Path, top: Path, networks: str) -> subp
     topology = shipped(lab)
     paths = LabPaths(top / "lab", top / "run", top / "runs")
     credentials = ensure_credentials(topology, paths.secrets)
-    lines = {node.name: virtualbox.vagrant_settings(topology, node, paths) for node in topology.nodes}
+    lines = {node.name: settings.machine_settings(topology, node, paths) for node in topology.nodes}
     target = VagrantTarget("virtualbox", BOX, box_version="1.0.0", directory=paths.rendered)
     write_rendered(render_lab(topology, credentials, lines, load_sources(), target), paths.rendered)
     (paths.logs / "console").mkdir(parents=True)
-    for name in MACHINES[lab]:
-        directory = paths.rendered / "nodes" / name
-        write_seed(directory, directory / virtualbox.SEED)
-        for volume in topology.node(name).own_disks:
-            disk = virtualbox.own_disk(paths, topology.node(name), volume)
-            disk.parent.mkdir(parents=True, exist_ok=True)
+    for node in (topology.node(name) for name in MACHINES[lab]):
+        seed = settings.seed_disk(paths, node)
+        write_seed(paths.rendered / "nodes" / node.name, seed.with_suffix(".iso"))
+        os.truncate(seed.with_suffix(".iso"), 1 << 20)
+        run(["qemu-img", "convert", "-f", "raw", "-O", "vdi", str(seed.with_suffix(".iso")), str(seed)], timeout=20)
+        for volume in node.own_disks:
+            disk = settings.own_disk(paths, node, volume)
             run(["qemu-img", "create", "-q", "-f", "vdi", str(disk), f"{volume.disk_mib}M"], timeout=20)
     versions = [{"version": "1.0.0", "providers": [{"name": "virtualbox", "url": box.as_uri()}]}]
     (top / "catalogue.json").write_text(json.dumps({"name": BOX, "versions": versions}))
@@ -148,7 +133,7 @@ def make(lab: str, box: Path, vbox_root: Path, top: Path, networks: str) -> subp
 def made(request: pytest.FixtureRequest, box: Path, vbox_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     top = tmp_path_factory.mktemp(f"virtualbox-{request.param}")
     topology = shipped(request.param)
-    networks = "\n".join(f"* {network.cidr}" for network in virtualbox.host_only(topology))
+    networks = "\n".join(f"* {network.cidr}" for network in settings.host_only(topology))
     done = make(request.param, box, vbox_root, top, networks)
     paths = LabPaths(top / "lab", top / "run", top / "runs")
     said = "\n".join(path.read_text() for path in sorted(paths.rendered.glob("*.up")))
@@ -191,7 +176,7 @@ def test_network_cards_are_the_topology_s(made: Made) -> None:
             assert info[f"macaddress{number}"] == nic.mac.replace(":", "").upper()
             assert info[f"nictype{number}"] == "virtio"
             assert info[f"cableconnected{number}"] == "on"
-            if network in virtualbox.host_only(made.topology):
+            if network in settings.host_only(made.topology):
                 assert info[f"nic{number}"] == "hostonly"
                 assert interfaces[info[f"hostonlyadapter{number}"]] == (str(network.client), str(network.netmask))
             else:
@@ -213,7 +198,7 @@ def test_disks_are_linked_clones_and_the_seed_is_in(made: Made) -> None:
     for node in machines(made):
         info = made.info(node.name)
         assert info["storagecontrollertype0"] == "IntelAhci"
-        assert info["SATA Controller-1-0"] == str(made.directory / "nodes" / node.name / virtualbox.SEED)
+        assert info["SATA Controller-1-0"] == str(settings.seed_disk(made.paths, node))
         disk = by_uuid[info["SATA Controller-ImageUUID-0-0"]]
         assert disk["Type"] == "normal (differencing)"
         parent = by_uuid[disk["Parent UUID"]]

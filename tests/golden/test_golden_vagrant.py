@@ -12,7 +12,7 @@ from rackbox.kvm import Kvm
 from rackbox.load import load_topology
 from rackbox.paths import PROJECT, LabPaths
 from rackbox.plan import plan_json
-from rackbox.providers import virtualbox
+from rackbox.providers import virtualbox_settings
 from rackbox.providers.libvirt import LibvirtProvider
 from rackbox.render import VagrantTarget, render_lab
 from tests.rendering import DIRECTORY, fake_credentials, shipped, without_hook_text
@@ -22,7 +22,7 @@ PATHS = LabPaths(DIRECTORY, Path("/run/rackbox/small"), Path("/srv/runs/small"))
 SETTINGS = {
     "libvirt-emulated": LibvirtProvider(Kvm(False, "no answer")).vagrant_settings,
     "libvirt-kvm": LibvirtProvider(Kvm(True, "a guest ran")).vagrant_settings,
-    "virtualbox": virtualbox.vagrant_settings,
+    "virtualbox": virtualbox_settings.machine_settings,
 }
 
 

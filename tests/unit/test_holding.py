@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -102,6 +103,43 @@ def test_the_guest_says_when_and_the_way_here_does_not_count() -> None:
     again = read_holding(History((address(1.0, "lb1", False), wrong, record(3.0, "run-end"))))
     assert again is not None
     assert again.spans["lb1"][0].begin == 2.0
+
+
+def guest_behind(records: Sequence[Record], machine: str, seconds: float) -> list[Record]:
+    """The same story, told by a machine whose clock is behind."""
+    return [
+        replace(item, fields={**item.fields, "wall_guest": item.number("wall_guest") - seconds})
+        if item.source == f"watch:{machine}"
+        else item
+        for item in records
+    ]
+
+
+@pytest.mark.parametrize("behind", [0.0, 0.545, 4.0, -2.0])
+@pytest.mark.parametrize("early", [0.0, 0.3])
+def test_a_guest_s_clock_may_differ(behind: float, early: float) -> None:
+    """What was seen in a virtual machine: lb1's clock was half a second behind, and it seemed to have had the address
+    before the other one's power was gone. With ``early`` it really had."""
+    records = [
+        address(1.0, "lb1", False, delay=0.01),
+        address(1.0, "lb2", True, delay=0.01),
+        record(5.0, "power", "fence", machine="lb2", on=False),
+        address(5.3 - 2 * early, "lb1", True, delay=0.02),
+        record(9.0, "run-end"),
+    ]
+    holding = read_holding(History(tuple(guest_behind(records, "lb1", behind))))
+    assert holding is not None
+    assert sum(span.seconds for span in holding.double()) == pytest.approx(max(0.0, 2 * early - 0.3), abs=0.021)
+
+
+def test_a_guest_that_was_booted_meanwhile_has_another_clock() -> None:
+    before = [address(1.0, "lb1", False, delay=0.01), address(2.0, "lb1", True, delay=0.01)]
+    after = [address(7.0, "lb1", False, delay=0.01), address(8.0, "lb1", True, delay=0.3)]
+    lost = [record(4.0, "watch-lost", "watch:lb1", reason="silent")]
+    told = [*guest_behind(before, "lb1", 0.8), *lost, *guest_behind(after, "lb1", 0.2)]
+    holding = read_holding(History((*told, record(9.0, "run-end"))))
+    assert holding is not None
+    assert [span.begin for span in holding.spans["lb1"]] == pytest.approx([2.0, 8.0], abs=0.011)
 
 
 def test_no_watchers() -> None:

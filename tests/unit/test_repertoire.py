@@ -95,9 +95,9 @@ def test_the_list_says_what_a_fault_needs_and_who_can() -> None:
     assert (rows["holder-frozen"]["needs"], rows["holder-frozen"]["providers"]) == (("processes frozen",), ["lxc"])
     assert (rows["holder-paused"]["needs"], rows["holder-paused"]["providers"]) == (
         ("whole machine paused",),
-        ["libvirt"],
+        ["libvirt", "virtualbox"],
     )
-    assert rows["holder-cut-off"]["providers"] == ["lxc", "libvirt"]
+    assert rows["holder-cut-off"]["providers"] == ["lxc", "libvirt", "virtualbox"]
     assert rows["corosync-hung"]["stacks"] == ("pacemaker",)
     text = StringIO()
     Console(width=300, file=text).print(render_scenarios(list(rows.values())))

@@ -156,7 +156,10 @@ def test_a_lab_on_an_older_box_is_told_what_its_provider_can(
 
 @pytest.mark.parametrize(
     ("provider", "capability", "hint"),
-    [("libvirt", "renewal in place", "`provider: lxc` can"), ("lxc", "LVM volumes", "`provider: libvirt` can")],
+    [
+        ("libvirt", "renewal in place", "`provider: lxc` can"),
+        ("lxc", "LVM volumes", "`provider: libvirt` or `provider: virtualbox` can"),
+    ],
 )
 def test_what_a_provider_cannot_names_the_one_that_can(provider: str, capability: str, hint: str) -> None:
     lab: Any = SimpleNamespace(provider=open_provider(provider))
