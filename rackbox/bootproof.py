@@ -80,7 +80,7 @@ class Clone:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What differs between the computers that a box must boot on. ``disk``: virtio, ahci or scsi."""
+    """What differs between the computers that a box must boot on. ``disk``: virtio, ahci, scsi or nvme."""
 
     disk: str = "virtio"
     uefi: bool = False
@@ -172,6 +172,7 @@ def _argv(name: str, place: Path, clone: Path, console: Path, hardware: Hardware
         "virtio": ["-device", "virtio-blk-pci,drive=disk,bootindex=1"],
         "ahci": ["-device", "ide-hd,drive=disk,bootindex=1,bus=ide.0"],  # q35's own controller is AHCI
         "scsi": ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk,bootindex=1"],
+        "nvme": ["-device", "nvme,drive=disk,serial=rackbox,bootindex=1"],
     }[hardware.disk]
     cpu = "host" if hardware.accelerator.startswith("kvm") else EMULATED_CPU
     return [

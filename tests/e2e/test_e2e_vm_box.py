@@ -80,8 +80,13 @@ def test_its_disk_is_sound_and_compressed(disk: Path) -> None:
 
 @pytest.mark.parametrize(
     "hardware",
-    [Hardware(disk="ahci"), Hardware(disk="scsi", uefi=True)],
-    ids=["AHCI", "virtio-scsi by UEFI"],
+    [
+        Hardware(disk="ahci"),
+        Hardware(disk="scsi", uefi=True),
+        Hardware(disk="virtio", uefi=True),
+        Hardware(disk="nvme", uefi=True),
+    ],
+    ids=["AHCI", "virtio-scsi by UEFI", "virtio by UEFI", "NVMe by UEFI"],
 )
 def test_it_boots_on_other_hardware(disk: Path, hardware: Hardware, tmp_path: Path) -> None:
     if hardware.uefi and not UEFI.exists():
